@@ -1,0 +1,1 @@
+"""Meshes, ellipsoids, cages, and distances between surfaces."""

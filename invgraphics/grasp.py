@@ -1,0 +1,64 @@
+"""A grasp as it passes between search, file and robot. The search lives in `grasp_sim`, the execution in `robot`."""
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+
+@dataclass(frozen=True)
+class Grasp:
+    """A hand's pose and finger positions at an object, with what trials in simulation said of it."""
+
+    hand: str
+    """Name of the hand's description, e.g. "parallel_jaw" or "mia_right"."""
+    object_index: int
+    """Index of the object in the scene."""
+    T_world_hand: np.ndarray
+    """(4, 4) float64, metres; the hand's grasp frame (written in its description) in the world frame."""
+    preshape: dict[str, float]
+    """Joint positions before closing by joint name, radians or metres."""
+    closed: dict[str, float]
+    """Joint targets of the closing motion by joint name, radians or metres."""
+    width: float
+    """Opening between the opposing contacts before closing, metres."""
+    success_rate: float
+    """Successful trials / trials, in [0, 1]; nan before any trial."""
+    trials: int
+    """How many trials `success_rate` rests on."""
+
+
+def save_grasps(grasps: list[Grasp], path: Path) -> None:
+    """Writes grasps as a JSON list, in the given order (best first)."""
+    rows = [
+        {
+            "hand": grasp.hand,
+            "object_index": grasp.object_index,
+            "T_world_hand": np.asarray(grasp.T_world_hand).tolist(),
+            "preshape": grasp.preshape,
+            "closed": grasp.closed,
+            "width": grasp.width,
+            "success_rate": grasp.success_rate,
+            "trials": grasp.trials,
+        }
+        for grasp in grasps
+    ]
+    path.write_text(json.dumps(rows, indent=1, allow_nan=False) + "\n")
+
+
+def load_grasps(path: Path) -> list[Grasp]:
+    """Reads what `save_grasps` wrote."""
+    return [
+        Grasp(
+            row["hand"],
+            row["object_index"],
+            np.array(row["T_world_hand"]),
+            row["preshape"],
+            row["closed"],
+            row["width"],
+            row["success_rate"],
+            row["trials"],
+        )
+        for row in json.loads(path.read_text())
+    ]

@@ -1,0 +1,1 @@
+"""Scene + Camera -> colour, depth, object ids, coverage, normals: one protocol, interchangeable backends."""
