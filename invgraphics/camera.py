@@ -28,6 +28,7 @@ class Camera:
 
     @property
     def T_camera_world(self) -> Float[Tensor, "4 4"]:
+        """World coordinates to camera coordinates, metres."""
         return invert(self.T_world_camera)
 
     def to(self, *, dtype: torch.dtype | None = None, device: torch.device | str | None = None) -> "Camera":

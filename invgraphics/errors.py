@@ -8,5 +8,5 @@ class InputError(ValueError):
     """
 
 
-class MissingDependency(ImportError):
+class MissingDependencyError(ImportError):
     """An optional package is needed and absent. The message says what to install, in one line."""
