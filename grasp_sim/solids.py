@@ -1,0 +1,125 @@
+"""Objects as physics takes them: convex pieces, volume, centre of mass, inertia."""
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+import trimesh
+from jaxtyping import Float, Int
+from manifold3d import Manifold
+from scipy.spatial import ConvexHull, HalfspaceIntersection
+
+from grasp_sim.convex import DEFAULT_BULGE, decompose, solid_from_surface
+from invgraphics.errors import InputError
+from invgraphics.geometry.mesh import Mesh, icosphere
+from invgraphics.scene import SceneObject
+
+COLLISION_MARGIN = 1e-3
+"""Metres by which Bullet rounds a convex piece outward; pieces are inset by as much, where they are thick enough."""
+_MAX_PIECE_VERTICES = 64
+
+
+@dataclass(frozen=True)
+class Piece:
+    """One convex polyhedron."""
+
+    vertices: Float[np.ndarray, "v 3"]
+    """Metres, body frame."""
+    faces: Int[np.ndarray, "f 3"]
+    """Counter-clockwise from outside."""
+
+
+@dataclass(frozen=True)
+class Solid:
+    """A body of uniform density: its surface, its convex pieces, its mass properties. Built once, used in many worlds."""
+
+    vertices: Float[np.ndarray, "v 3"]
+    """The surface that is drawn and searched for grasps, metres, body frame."""
+    faces: Int[np.ndarray, "f 3"]
+    """Its triangles."""
+    pieces: tuple[Piece, ...]
+    """Convex pieces inset by Bullet's margin, so that with the margin they fill the surface."""
+    volume: float
+    """Cubic metres."""
+    T_body_inertial: Float[np.ndarray, "4 4"]
+    """Frame of the centre of mass and the principal axes of inertia."""
+    unit_inertia: Float[np.ndarray, "3"]
+    """Principal moments at density 1 kg/m^3, m^5."""
+
+
+def build_solid(mesh: Mesh, *, bulge: float = DEFAULT_BULGE, max_pieces: int = 32) -> Solid:
+    """The solid that a closed mesh bounds; see `grasp_sim.convex.decompose` for `bulge` (m) and `max_pieces`.
+
+    Raises `InputError` where the surface is not closed.
+    """
+    vertices, faces = mesh.vertices.detach().cpu().double().numpy(), mesh.faces.cpu().numpy()
+    solid = solid_from_surface(vertices, faces)
+    if solid is None:
+        raise InputError(f"a mesh of {len(faces)} faces is not a closed surface with its faces outward: physics needs a solid")
+    pieces = tuple(_collision_piece(hull) for hull in decompose(solid, bulge=bulge, max_pieces=max_pieces))
+    surface = trimesh.Trimesh(vertices, faces, process=False)
+    moments, axes = np.linalg.eigh(surface.moment_inertia)
+    axes[:, 2] *= np.sign(np.linalg.det(axes))
+    T_body_inertial = np.eye(4)
+    T_body_inertial[:3, :3], T_body_inertial[:3, 3] = axes, surface.center_mass
+    return Solid(vertices, faces, pieces, float(surface.volume), T_body_inertial, moments)
+
+
+def object_surface(item: SceneObject) -> Mesh:
+    """Closed surface of a scene's object in its own frame: its mesh, or its ellipsoid where it has none."""
+    if item.mesh is not None:
+        return item.mesh
+    vertices, faces = icosphere(3)
+    return Mesh(vertices.to(item.radii) * item.radii, faces.to(item.radii.device))
+
+
+def scaled_mesh(mesh: Mesh, scale: float) -> Mesh:
+    """The mesh made larger about its frame's origin."""
+    return Mesh(mesh.vertices * scale, mesh.faces, mesh.colours)
+
+
+def mesh_from_solid(solid: Manifold) -> Mesh:
+    """A manifold3d solid as a mesh."""
+    out = solid.to_mesh()
+    return Mesh(torch.tensor(np.array(out.vert_properties)[:, :3]), torch.tensor(np.array(out.tri_verts), dtype=torch.int64))
+
+
+def _collision_piece(hull: Manifold) -> Piece:
+    points = np.array(hull.to_mesh().vert_properties)[:, :3].astype(np.float64)
+    points = _inset(_thinned(points), COLLISION_MARGIN)
+    found = ConvexHull(points)
+    order = np.full(len(points), -1)
+    order[found.vertices] = np.arange(len(found.vertices))
+    return Piece(points[found.vertices], order[_outward(found)])
+
+
+def _outward(hull: ConvexHull) -> Int[np.ndarray, "f 3"]:
+    """Simplices of a hull, turned counter-clockwise seen from outside."""
+    corners = hull.points[hull.simplices]
+    normals = np.cross(corners[:, 1] - corners[:, 0], corners[:, 2] - corners[:, 0])
+    inward = (normals * hull.equations[:, :3]).sum(-1) < 0
+    return np.where(inward[:, None], hull.simplices[:, ::-1], hull.simplices)
+
+
+def _thinned(points: Float[np.ndarray, "n 3"]) -> Float[np.ndarray, "m 3"]:
+    """The points of at most `_MAX_PIECE_VERTICES` extreme directions spread over the sphere (all, where there are fewer)."""
+    if len(points) <= _MAX_PIECE_VERTICES:
+        return points
+    k = np.arange(2 * _MAX_PIECE_VERTICES) + 0.5
+    polar, azimuth = np.arccos(1 - k / _MAX_PIECE_VERTICES), np.pi * (1 + 5**0.5) * k
+    directions = np.stack([np.sin(polar) * np.cos(azimuth), np.sin(polar) * np.sin(azimuth), np.cos(polar)], axis=-1)
+    directions = np.concatenate([np.eye(3), -np.eye(3), directions])
+    chosen = list(dict.fromkeys((points @ directions.T).argmax(0).tolist()))
+    return points[chosen[:_MAX_PIECE_VERTICES]]
+
+
+def _inset(points: Float[np.ndarray, "n 3"], margin: float) -> Float[np.ndarray, "m 3"]:
+    """Corners of the polyhedron whose faces lie `margin` further in; less, where the polyhedron is too thin for that."""
+    equations = ConvexHull(points).equations
+    centre = points.mean(0)
+    depth = float(-(equations[:, :3] @ centre + equations[:, 3]).max())
+    if depth <= 0:
+        return points
+    shifted = np.unique(np.round(equations, 9), axis=0)
+    shifted[:, 3] += min(margin, 0.6 * depth)
+    return HalfspaceIntersection(shifted, centre).intersections

@@ -1,0 +1,634 @@
+"""The physics world: rigid bodies, articulated bodies, contacts, motors, a camera. The only file that knows PyBullet.
+
+Bodies are named by the integers that the `add_...` methods return; joints and links by their URDF names. Poses are (4, 4) float64
+`T_world_body` in metres, with the body frame that the caller gave (mesh frame, URDF root link), not the centre of mass.
+The friction coefficient between two bodies is the product of theirs (Bullet's rule).
+"""
+
+import ctypes
+import os
+import sys
+import tempfile
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from types import TracebackType
+
+import numpy as np
+from jaxtyping import Bool, Float, Int, UInt8
+from scipy.spatial.transform import Rotation
+
+from grasp_sim.solids import Solid, build_solid, object_surface
+from invgraphics.camera import Camera
+from invgraphics.geometry.mesh import Mesh
+from invgraphics.scene import Scene
+
+
+@contextmanager
+def _silenced() -> Iterator[None]:
+    """Keeps what C code prints (PyBullet's banner, its URDF warnings) away from the user's terminal."""
+    libc = ctypes.CDLL(None)
+    sys.stdout.flush()
+    sys.stderr.flush()
+    libc.fflush(None)
+    kept = [os.dup(1), os.dup(2)]
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    try:
+        os.dup2(nowhere, 1)
+        os.dup2(nowhere, 2)
+        yield
+    finally:
+        libc.fflush(None)
+        os.dup2(kept[0], 1)
+        os.dup2(kept[1], 2)
+        for descriptor in (*kept, nowhere):
+            os.close(descriptor)
+
+
+with _silenced():
+    import pybullet
+
+GRAVITY = 9.81
+"""Standard acceleration of free fall, m/s^2."""
+DEFAULT_DENSITY = 400.0
+"""kg/m^3: between an empty package and a full one; nothing in an image tells it."""
+DEFAULT_FRICTION = 0.6
+"""Of an object against a hand or a table whose own coefficient is 1 (cardboard, plastic, wood on rubber: 0.5 to 0.9)."""
+_BACKGROUND = -1
+
+
+@dataclass(frozen=True)
+class Contact:
+    """One point at which two bodies touch."""
+
+    body_a: int
+    """The body that was asked for."""
+    link_a: str
+    """Its link, by name; for a body without links the name of its root."""
+    body_b: int
+    """The other body."""
+    link_b: str
+    """The other body's link."""
+    position: Float[np.ndarray, "3"]
+    """On b's surface, world frame, metres."""
+    normal: Float[np.ndarray, "3"]
+    """Unit, world frame, from b towards a."""
+    distance: float
+    """Metres; negative where the bodies overlap."""
+    force: float
+    """Along the normal, newtons; 0 for a mere geometric query."""
+
+
+@dataclass(frozen=True)
+class JointState:
+    """Where one joint of an articulated body is."""
+
+    position: float
+    """Radians or metres."""
+    velocity: float
+    """Radians or metres a second."""
+    effort: float
+    """What its motor applied during the last step, newton metres or newtons."""
+
+
+@dataclass(frozen=True)
+class JointLimits:
+    """What a URDF says of one movable joint."""
+
+    lower: float
+    """Radians or metres."""
+    upper: float
+    """Radians or metres."""
+    effort: float
+    """Newton metres or newtons."""
+    velocity: float
+    """Radians or metres a second."""
+
+
+@dataclass(frozen=True)
+class Coupling:
+    """A joint that a mechanism drives from another one: `follower = clip(multiplier * driver + offset, lower, upper)`."""
+
+    follower: str
+    driver: str
+    multiplier: float = 1.0
+    offset: float = 0.0
+    """Radians or metres."""
+    lower: float = -np.inf
+    """Radians or metres."""
+    upper: float = np.inf
+    """Radians or metres."""
+
+    def position(self, driver_position: float) -> float:
+        """Where the follower belongs when the driver is there."""
+        return float(np.clip(self.multiplier * driver_position + self.offset, self.lower, self.upper))
+
+
+@dataclass(frozen=True)
+class Picture:
+    """What a camera in the world sees (PyBullet's own software renderer)."""
+
+    colour: UInt8[np.ndarray, "h w 3"]
+    """8-bit sRGB."""
+    depth: Float[np.ndarray, "h w"]
+    """Metres along the camera's z axis; 0 where nothing was hit."""
+    bodies: Int[np.ndarray, "h w"]
+    """Body at each pixel; -1 where nothing was hit."""
+
+    @property
+    def valid(self) -> Bool[np.ndarray, "h w"]:
+        """Where the ray hit something."""
+        return self.bodies != _BACKGROUND
+
+
+@dataclass(frozen=True)
+class Lighting:
+    """One directional light with a shadow, and ambient light, for `World.render`."""
+
+    direction: tuple[float, float, float] = (0.5, 0.3, 1.0)
+    """From the scene towards the light, world frame."""
+    ambient: float = 0.6
+    diffuse: float = 0.4
+    specular: float = 0.05
+    shadow: bool = True
+
+
+@dataclass
+class _Articulation:
+    """Index tables of one body, read once."""
+
+    joints: dict[str, int]
+    """Movable joints."""
+    links: dict[str, int]
+    """Links by name; the root is -1."""
+    limits: dict[str, JointLimits]
+    T_inertial_body: Float[np.ndarray, "4 4"]
+
+
+class World:
+    """A simulated world of its own (several may live side by side). Use it as a context manager, or call `close`.
+
+    Nothing in it is random: the same calls give the same motion.
+    """
+
+    def __init__(self, *, time_step: float = 1 / 240, gravity: float = GRAVITY, solver_iterations: int = 60):
+        """An empty world; `time_step` in seconds, `gravity` in m/s^2 along -z."""
+        self._client: int | None = pybullet.connect(pybullet.DIRECT)
+        self._files = tempfile.TemporaryDirectory(prefix="invgraphics_world_")
+        self._bodies: dict[int, _Articulation] = {}
+        self._link_names: dict[int, dict[int, str]] = {}
+        self._couplings: dict[int, tuple[Coupling, ...]] = {}
+        self._file_count = 0
+        self.time_step = time_step
+        self.time = 0.0
+        self._call(pybullet.setGravity, 0, 0, -gravity)
+        self._call(
+            pybullet.setPhysicsEngineParameter,
+            fixedTimeStep=time_step,
+            numSolverIterations=solver_iterations,
+            contactBreakingThreshold=0.001,
+            deterministicOverlappingPairs=1,
+            enableFileCaching=0,
+        )
+
+    def __enter__(self) -> "World":
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Frees the simulation. Closing twice does no harm."""
+        if self._client is not None:
+            pybullet.disconnect(physicsClientId=self._client)
+            self._client = None
+            self._files.cleanup()
+
+    def _call(self, function, *arguments, **options):
+        if self._client is None:
+            raise RuntimeError("this World is closed")
+        return function(*arguments, **options, physicsClientId=self._client)
+
+    # Bodies ----------------------------------------------------------------------------------------------------------
+
+    def add_plane(self, *, height: float = 0.0, friction: float = 1.0, colour: Sequence[float] = (0.7, 0.7, 0.7)) -> int:
+        """An immovable plane z = `height`, solid below; drawn as a 10 m square."""
+        shape = self._call(pybullet.createCollisionShape, pybullet.GEOM_PLANE, planeNormal=[0, 0, 1])
+        square = [[-5, -5, 0], [5, -5, 0], [5, 5, 0], [-5, 5, 0]]
+        visual = self._call(
+            pybullet.createVisualShape,
+            pybullet.GEOM_MESH,
+            vertices=square,
+            indices=[0, 1, 2, 0, 2, 3],
+            normals=[[0, 0, 1]] * 4,
+            rgbaColor=[*colour, 1],
+        )
+        body = self._call(pybullet.createMultiBody, 0.0, shape, visual, [0, 0, height])
+        return self._register(body, friction, np.eye(4))
+
+    def add_box(
+        self,
+        half_extents: Sequence[float],
+        T_world_body: Float[np.ndarray, "4 4"],
+        *,
+        mass: float = 0.0,
+        friction: float = DEFAULT_FRICTION,
+        colour: Sequence[float] = (0.6, 0.6, 0.6),
+    ) -> int:
+        """A solid box about its centre, `half_extents` in metres; `mass` 0 fixes it in space."""
+        shape = self._call(pybullet.createCollisionShape, pybullet.GEOM_BOX, halfExtents=list(half_extents))
+        visual = self._call(pybullet.createVisualShape, pybullet.GEOM_BOX, halfExtents=list(half_extents), rgbaColor=[*colour, 1])
+        return self._add_primitive(shape, visual, T_world_body, mass, friction)
+
+    def add_cylinder(
+        self,
+        radius: float,
+        length: float,
+        T_world_body: Float[np.ndarray, "4 4"],
+        *,
+        mass: float = 0.0,
+        friction: float = DEFAULT_FRICTION,
+        colour: Sequence[float] = (0.6, 0.6, 0.6),
+    ) -> int:
+        """A solid cylinder along z about its centre, metres; `mass` 0 fixes it in space."""
+        shape = self._call(pybullet.createCollisionShape, pybullet.GEOM_CYLINDER, radius=radius, height=length)
+        visual = self._call(pybullet.createVisualShape, pybullet.GEOM_CYLINDER, radius=radius, length=length, rgbaColor=[*colour, 1])
+        return self._add_primitive(shape, visual, T_world_body, mass, friction)
+
+    def _add_primitive(self, shape: int, visual: int, T_world_body: np.ndarray, mass: float, friction: float) -> int:
+        position, quaternion = _split(T_world_body)
+        body = self._call(pybullet.createMultiBody, mass, shape, visual, position, quaternion)
+        return self._register(body, friction, np.eye(4))
+
+    def add_mesh(
+        self,
+        mesh: Mesh | Solid,
+        T_world_body: Float[np.ndarray, "4 4"],
+        *,
+        density: float = DEFAULT_DENSITY,
+        friction: float = DEFAULT_FRICTION,
+        spinning_friction: float = 0.0,
+        fixed: bool = False,
+        colour: Sequence[float] = (0.8, 0.5, 0.3),
+    ) -> int:
+        """A solid of uniform `density` (kg/m^3) bounded by a closed mesh (metres, body frame), colliding as its convex pieces.
+
+        Give a `Solid` (see `grasp_sim.solids`) to decompose once and use it in many worlds. Mass, centre of mass and inertia
+        are those of the mesh's volume. `spinning_friction` is the torsional coefficient in metres.
+        """
+        shape = mesh if isinstance(mesh, Solid) else build_solid(mesh)
+        T_body_inertial = shape.T_body_inertial
+        T_inertial_body = _invert(T_body_inertial)
+        collision = self._call(pybullet.createCollisionShape, pybullet.GEOM_MESH, fileName=self._write_pieces(shape, T_inertial_body))
+        visual = self._call(
+            pybullet.createVisualShape,
+            pybullet.GEOM_MESH,
+            fileName=self._write_obj([(shape.vertices, shape.faces)], T_inertial_body),
+            rgbaColor=[*colour, 1],
+        )
+        position, quaternion = _split(T_world_body @ T_body_inertial)
+        mass = 0.0 if fixed else density * shape.volume
+        body = self._call(pybullet.createMultiBody, mass, collision, visual, position, quaternion)
+        if not fixed:
+            self._call(pybullet.changeDynamics, body, -1, localInertiaDiagonal=(density * shape.unit_inertia).tolist())
+        self._call(pybullet.changeDynamics, body, -1, spinningFriction=spinning_friction)
+        return self._register(body, friction, T_inertial_body)
+
+    def add_scene(
+        self,
+        scene: Scene,
+        *,
+        density: float = DEFAULT_DENSITY,
+        friction: float = DEFAULT_FRICTION,
+        plane_friction: float = 1.0,
+    ) -> tuple[int, ...]:
+        """The support plane (where the scene has one) and every object, as a mesh where it has one, else as its ellipsoid.
+
+        Returns the objects' bodies in the scene's order, in the objects' own frames.
+        """
+        if scene.plane is not None:
+            self.add_plane(friction=plane_friction)
+        bodies = []
+        for item in scene.objects:
+            T_world_object = item.T_world_object.detach().cpu().double().numpy()
+            colour = item.material.base_colour.detach().cpu().clamp(0, 1).tolist()
+            shape = build_solid(object_surface(item))
+            bodies.append(self.add_mesh(shape, T_world_object, density=density, friction=friction, colour=colour))
+        return tuple(bodies)
+
+    def add_urdf(
+        self,
+        path: str | Path,
+        T_world_base: Float[np.ndarray, "4 4"],
+        *,
+        fixed: bool = False,
+        friction: float | None = None,
+        self_collision: bool = False,
+        scale: float = 1.0,
+    ) -> int:
+        """A body from a URDF file, its root link frame at `T_world_base`; inertias as the file says.
+
+        All joints are free (PyBullet's default motors are off) until `set_joint_targets`. `friction` overrides that of every link.
+        `self_collision` leaves out links joined by one joint.
+        """
+        path = Path(path)
+        if not path.is_file():
+            raise FileNotFoundError(f"{path}: no such URDF file")
+        flags = pybullet.URDF_USE_INERTIA_FROM_FILE | pybullet.URDF_MAINTAIN_LINK_ORDER
+        if self_collision:
+            flags |= pybullet.URDF_USE_SELF_COLLISION | pybullet.URDF_USE_SELF_COLLISION_EXCLUDE_PARENT
+        with _silenced():
+            body = self._call(pybullet.loadURDF, str(path), useFixedBase=fixed, flags=flags, globalScaling=scale)
+        self._register(body, friction, _inertial_from_body(self._call(pybullet.getDynamicsInfo, body, -1)))
+        for index in self._bodies[body].joints.values():
+            self._call(pybullet.setJointMotorControl2, body, index, pybullet.VELOCITY_CONTROL, force=0.0)
+        self.set_pose(body, T_world_base)
+        return body
+
+    def _register(self, body: int, friction: float | None, T_inertial_body: np.ndarray) -> int:
+        if body < 0:
+            raise RuntimeError("PyBullet could not create the body")
+        self._bodies[body] = self._read_articulation(body, T_inertial_body)
+        self._link_names[body] = {index: name for name, index in self._bodies[body].links.items()}
+        if friction is not None:
+            for index in self._bodies[body].links.values():
+                self._call(pybullet.changeDynamics, body, index, lateralFriction=friction)
+        return body
+
+    def _read_articulation(self, body: int, T_inertial_body: np.ndarray) -> _Articulation:
+        joints, limits = {}, {}
+        links = {self._call(pybullet.getBodyInfo, body)[0].decode(): -1}
+        for index in range(self._call(pybullet.getNumJoints, body)):
+            info = self._call(pybullet.getJointInfo, body, index)
+            links[info[12].decode()] = index
+            if info[2] in (pybullet.JOINT_REVOLUTE, pybullet.JOINT_PRISMATIC):
+                name = info[1].decode()
+                joints[name] = index
+                limits[name] = JointLimits(info[8], info[9], info[10], info[11])
+        return _Articulation(joints, links, limits, T_inertial_body)
+
+    def set_friction(self, body: int, friction: float, *, spinning: float = 0.0, links: Iterable[str] | None = None) -> None:
+        """Changes the friction of a body, or of some of its links; `spinning` is the torsional coefficient in metres."""
+        table = self._bodies[body].links
+        for name in table if links is None else links:
+            self._call(pybullet.changeDynamics, body, table[name], lateralFriction=friction, spinningFriction=spinning)
+
+    def remove(self, body: int) -> None:
+        """Takes a body out of the world."""
+        self._call(pybullet.removeBody, body)
+        del self._bodies[body], self._link_names[body]
+        self._couplings.pop(body, None)
+
+    def mass(self, body: int) -> float:
+        """Of all its links, kg."""
+        return sum(self._call(pybullet.getDynamicsInfo, body, index)[0] for index in self._bodies[body].links.values())
+
+    def _write_pieces(self, shape: Solid, T_inertial_body: np.ndarray) -> str:
+        return self._write_obj([(piece.vertices, piece.faces) for piece in shape.pieces], T_inertial_body)
+
+    def _write_obj(self, parts: Sequence[tuple[np.ndarray, np.ndarray]], T_a_b: np.ndarray) -> str:
+        """Parts in frame b as the objects of one OBJ file in frame a: PyBullet makes each a convex hull of one compound."""
+        lines, first = [], 1
+        for k, (vertices, faces) in enumerate(parts):
+            moved = vertices @ T_a_b[:3, :3].T + T_a_b[:3, 3]
+            lines.append(f"o part_{k}")
+            lines += [f"v {x:.7g} {y:.7g} {z:.7g}" for x, y, z in moved]
+            lines += [f"f {a} {b} {c}" for a, b, c in faces + first]
+            first += len(vertices)
+        self._file_count += 1
+        path = Path(self._files.name) / f"mesh_{self._file_count}.obj"
+        path.write_text("\n".join(lines) + "\n")
+        return str(path)
+
+    # Motion ----------------------------------------------------------------------------------------------------------
+
+    def step(self, count: int = 1) -> None:
+        """Advances `count` time steps; coupled joints follow their drivers in each."""
+        for _ in range(count):
+            for body, couplings in self._couplings.items():
+                self._follow(body, couplings)
+            self._call(pybullet.stepSimulation)
+        self.time += count * self.time_step
+
+    def settle(self, bodies: Iterable[int], *, max_seconds: float = 3.0, speed: float = 0.01, turn_rate: float = 0.1) -> bool:
+        """Steps until the bodies have been slower than `speed` (m/s) and `turn_rate` (rad/s) for 0.1 s; whether they came to rest."""
+        bodies = tuple(bodies)
+        needed = max(1, round(0.1 / self.time_step))
+        quiet = 0
+        for _ in range(round(max_seconds / self.time_step)):
+            self.step()
+            velocities = [self.velocity(body) for body in bodies]
+            slow = all(np.linalg.norm(v) < speed and np.linalg.norm(w) < turn_rate for v, w in velocities)
+            quiet = quiet + 1 if slow else 0
+            if quiet >= needed:
+                return True
+        return False
+
+    def pose(self, body: int) -> Float[np.ndarray, "4 4"]:
+        """`T_world_body`."""
+        position, quaternion = self._call(pybullet.getBasePositionAndOrientation, body)
+        return _join(position, quaternion) @ self._bodies[body].T_inertial_body
+
+    def set_pose(self, body: int, T_world_body: Float[np.ndarray, "4 4"]) -> None:
+        """Puts a body somewhere, at rest."""
+        position, quaternion = _split(T_world_body @ _invert(self._bodies[body].T_inertial_body))
+        self._call(pybullet.resetBasePositionAndOrientation, body, position, quaternion)
+
+    def velocity(self, body: int) -> tuple[Float[np.ndarray, "3"], Float[np.ndarray, "3"]]:
+        """Velocity of the root link's centre of mass (m/s) and turning rate (rad/s), world frame."""
+        linear, angular = self._call(pybullet.getBaseVelocity, body)
+        return np.array(linear), np.array(angular)
+
+    def link_names(self, body: int) -> tuple[str, ...]:
+        """Links of a body, its root first."""
+        return tuple(self._bodies[body].links)
+
+    def link_pose(self, body: int, link: str) -> Float[np.ndarray, "4 4"]:
+        """`T_world_link`, of the URDF link frame."""
+        index = self._bodies[body].links[link]
+        if index == -1:
+            return self.pose(body)
+        state = self._call(pybullet.getLinkState, body, index, computeForwardKinematics=1)
+        return _join(state[4], state[5])
+
+    # Joints ----------------------------------------------------------------------------------------------------------
+
+    def joint_limits(self, body: int) -> dict[str, JointLimits]:
+        """Limits of every movable joint, in the file's order."""
+        return dict(self._bodies[body].limits)
+
+    def joint_states(self, body: int) -> dict[str, JointState]:
+        """State of every movable joint, in the file's order."""
+        joints = self._bodies[body].joints
+        if not joints:
+            return {}
+        states = self._call(pybullet.getJointStates, body, list(joints.values()))
+        return {name: JointState(state[0], state[1], state[3]) for name, state in zip(joints, states, strict=True)}
+
+    def set_joint_positions(self, body: int, positions: Mapping[str, float]) -> None:
+        """Puts joints somewhere, at rest; coupled joints go where their drivers put them."""
+        joints = self._bodies[body].joints
+        placed = dict(positions)
+        for coupling in self._couplings.get(body, ()):
+            if coupling.driver in placed:
+                placed[coupling.follower] = coupling.position(placed[coupling.driver])
+        for name, position in placed.items():
+            self._call(pybullet.resetJointState, body, joints[name], position, 0.0)
+
+    def set_joint_targets(
+        self,
+        body: int,
+        targets: Mapping[str, float],
+        *,
+        max_efforts: Mapping[str, float] | None = None,
+        max_velocities: Mapping[str, float] | None = None,
+        gain: float = 0.2,
+    ) -> None:
+        """Position servos: each joint moves towards its target with at most its effort and velocity limit, and holds it.
+
+        The limits are the URDF's unless given by joint name. `gain` is the share of the error that a servo would undo in one time step.
+        """
+        joint = self._bodies[body]
+        for name, target in targets.items():
+            limits = joint.limits[name]
+            self._call(
+                pybullet.setJointMotorControl2,
+                body,
+                joint.joints[name],
+                pybullet.POSITION_CONTROL,
+                targetPosition=target,
+                force=limits.effort if max_efforts is None else max_efforts.get(name, limits.effort),
+                maxVelocity=limits.velocity if max_velocities is None else max_velocities.get(name, limits.velocity),
+                positionGain=gain,
+                velocityGain=1.0,
+            )
+
+    def couple_joints(self, body: int, couplings: Iterable[Coupling]) -> None:
+        """From now on the followers obey their drivers in every step, with their own effort limits."""
+        self._couplings[body] = tuple(couplings)
+
+    def _follow(self, body: int, couplings: tuple[Coupling, ...]) -> None:
+        joint = self._bodies[body]
+        for coupling in couplings:
+            driver = self._call(pybullet.getJointState, body, joint.joints[coupling.driver])[0]
+            target = {coupling.follower: coupling.position(driver)}
+            self.set_joint_targets(body, target, max_velocities={coupling.follower: np.inf}, gain=0.5)
+
+    # Constraints -----------------------------------------------------------------------------------------------------
+
+    def attach(self, body: int, T_world_body: Float[np.ndarray, "4 4"], *, max_force: float = 1000.0) -> int:
+        """Holds a free body's root at a pose by a stiff mount (an arm's flange); returns the mount, for `move_mount`."""
+        T_inertial_body = self._bodies[body].T_inertial_body
+        position, quaternion = _split(T_inertial_body)
+        mount = self._call(
+            pybullet.createConstraint,
+            body,
+            -1,
+            -1,
+            -1,
+            pybullet.JOINT_FIXED,
+            [0, 0, 0],
+            position,
+            list(T_world_body[:3, 3]),
+            quaternion,
+            _split(T_world_body)[1],
+        )
+        self._call(pybullet.changeConstraint, mount, maxForce=max_force)
+        return mount
+
+    def move_mount(self, mount: int, T_world_body: Float[np.ndarray, "4 4"], *, max_force: float = 1000.0) -> None:
+        """Moves what `attach` returned."""
+        position, quaternion = _split(T_world_body)
+        self._call(pybullet.changeConstraint, mount, jointChildPivot=position, jointChildFrameOrientation=quaternion, maxForce=max_force)
+
+    def mount_force(self, mount: int) -> float:
+        """Magnitude of the force that the mount passed on in the last step, newtons."""
+        return float(np.linalg.norm(self._call(pybullet.getConstraintState, mount)[:3]))
+
+    # Contacts --------------------------------------------------------------------------------------------------------
+
+    def contacts(self, body: int, other: int | None = None) -> list[Contact]:
+        """Where `body` touched other bodies (or only `other`) in the last step."""
+        options = {"bodyA": body} if other is None else {"bodyA": body, "bodyB": other}
+        return self._as_contacts(self._call(pybullet.getContactPoints, **options) or ())
+
+    def near(self, body: int, other: int, distance: float) -> list[Contact]:
+        """Closest points of the two bodies' links nearer than `distance` (m) where they stand, without stepping. Force is 0."""
+        points = self._call(pybullet.getClosestPoints, bodyA=body, bodyB=other, distance=distance)
+        return self._as_contacts(points or ())
+
+    def _as_contacts(self, points: Iterable[tuple]) -> list[Contact]:
+        names = self._link_names
+        return [
+            Contact(a, names[a][link_a], b, names[b][link_b], np.array(on_b), np.array(normal), distance, force)
+            for _, a, b, link_a, link_b, _, on_b, normal, distance, force, *_ in points
+        ]
+
+    # Camera ----------------------------------------------------------------------------------------------------------
+
+    def render(self, camera: Camera, *, lighting: Lighting | None = None, near: float = 0.02, far: float = 20.0) -> Picture:
+        """What a pinhole camera sees between `near` and `far` metres, by PyBullet's TinyRenderer (no GPU, no window)."""
+        lighting = lighting or Lighting()
+        _, _, colour, buffer, bodies = self._call(
+            pybullet.getCameraImage,
+            camera.width,
+            camera.height,
+            viewMatrix=_view_matrix(camera).T.reshape(-1).tolist(),
+            projectionMatrix=_projection_matrix(camera, near, far).T.reshape(-1).tolist(),
+            lightDirection=list(lighting.direction),
+            lightAmbientCoeff=lighting.ambient,
+            lightDiffuseCoeff=lighting.diffuse,
+            lightSpecularCoeff=lighting.specular,
+            shadow=int(lighting.shadow),
+            renderer=pybullet.ER_TINY_RENDERER,
+        )
+        size = (camera.height, camera.width)
+        bodies = np.asarray(bodies, dtype=np.int64).reshape(size)
+        buffer = np.asarray(buffer, dtype=np.float64).reshape(size)
+        depth = far * near / (far - (far - near) * buffer)
+        colour = np.asarray(colour, dtype=np.uint8).reshape(*size, 4)[..., :3]
+        return Picture(np.ascontiguousarray(colour), np.where(bodies == _BACKGROUND, 0.0, depth), bodies)
+
+
+def _view_matrix(camera: Camera) -> Float[np.ndarray, "4 4"]:
+    """World to OpenGL's camera frame (x right, y up, z backward)."""
+    return np.diag([1.0, -1.0, -1.0, 1.0]) @ camera.T_camera_world.detach().cpu().double().numpy()
+
+
+def _projection_matrix(camera: Camera, near: float, far: float) -> Float[np.ndarray, "4 4"]:
+    """OpenGL's projection (clip y upward) of K with pixel centres at integers."""
+    K = camera.K.detach().cpu().double().numpy()
+    width, height = camera.width, camera.height
+    return np.array(
+        [
+            [2 * K[0, 0] / width, 0, 1 - 2 * (K[0, 2] + 0.5) / width, 0],
+            [0, 2 * K[1, 1] / height, 2 * (K[1, 2] + 0.5) / height - 1, 0],
+            [0, 0, -(far + near) / (far - near), -2 * far * near / (far - near)],
+            [0, 0, -1, 0],
+        ]
+    )
+
+
+def _split(T_a_b: np.ndarray) -> tuple[list[float], list[float]]:
+    """Position and quaternion (x, y, z, w), as PyBullet takes them."""
+    return T_a_b[:3, 3].tolist(), Rotation.from_matrix(T_a_b[:3, :3]).as_quat().tolist()
+
+
+def _join(position: Sequence[float], quaternion: Sequence[float]) -> Float[np.ndarray, "4 4"]:
+    T_a_b = np.eye(4)
+    T_a_b[:3, :3] = Rotation.from_quat(quaternion).as_matrix()
+    T_a_b[:3, 3] = position
+    return T_a_b
+
+
+def _invert(T_a_b: np.ndarray) -> Float[np.ndarray, "4 4"]:
+    T_b_a = np.eye(4)
+    T_b_a[:3, :3] = T_a_b[:3, :3].T
+    T_b_a[:3, 3] = -T_a_b[:3, :3].T @ T_a_b[:3, 3]
+    return T_b_a
+
+
+def _inertial_from_body(dynamics: tuple) -> Float[np.ndarray, "4 4"]:
+    """`T_inertial_body` of the root link from PyBullet's dynamics record."""
+    return _invert(_join(dynamics[3], dynamics[4]))
