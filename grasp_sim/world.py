@@ -16,9 +16,12 @@ from pathlib import Path
 from types import TracebackType
 
 import numpy as np
-from jaxtyping import Bool, Float, Int, UInt8
+from jaxtyping import Float
 from scipy.spatial.transform import Rotation
 
+from grasp_sim.drives import Coupling, Drive
+from grasp_sim.opengl import projection_matrix, view_matrix
+from grasp_sim.records import BACKGROUND, Contact, JointLimits, JointState, Lighting, Picture
 from grasp_sim.solids import Solid, build_solid, object_surface
 from invgraphics.camera import Camera
 from invgraphics.geometry.mesh import Mesh
@@ -55,103 +58,6 @@ DEFAULT_DENSITY = 400.0
 """kg/m^3: between an empty package and a full one; nothing in an image tells it."""
 DEFAULT_FRICTION = 0.6
 """Of an object against a hand or a table whose own coefficient is 1 (cardboard, plastic, wood on rubber: 0.5 to 0.9)."""
-_BACKGROUND = -1
-
-
-@dataclass(frozen=True)
-class Contact:
-    """One point at which two bodies touch."""
-
-    body_a: int
-    """The body that was asked for."""
-    link_a: str
-    """Its link, by name; for a body without links the name of its root."""
-    body_b: int
-    """The other body."""
-    link_b: str
-    """The other body's link."""
-    position: Float[np.ndarray, "3"]
-    """On b's surface, world frame, metres."""
-    normal: Float[np.ndarray, "3"]
-    """Unit, world frame, from b towards a."""
-    distance: float
-    """Metres; negative where the bodies overlap."""
-    force: float
-    """Along the normal, newtons; 0 for a mere geometric query."""
-
-
-@dataclass(frozen=True)
-class JointState:
-    """Where one joint of an articulated body is."""
-
-    position: float
-    """Radians or metres."""
-    velocity: float
-    """Radians or metres a second."""
-    effort: float
-    """What its motor applied during the last step, newton metres or newtons."""
-
-
-@dataclass(frozen=True)
-class JointLimits:
-    """What a URDF says of one movable joint."""
-
-    lower: float
-    """Radians or metres."""
-    upper: float
-    """Radians or metres."""
-    effort: float
-    """Newton metres or newtons."""
-    velocity: float
-    """Radians or metres a second."""
-
-
-@dataclass(frozen=True)
-class Coupling:
-    """A joint that a mechanism drives from another one: `follower = clip(multiplier * driver + offset, lower, upper)`."""
-
-    follower: str
-    driver: str
-    multiplier: float = 1.0
-    offset: float = 0.0
-    """Radians or metres."""
-    lower: float = -np.inf
-    """Radians or metres."""
-    upper: float = np.inf
-    """Radians or metres."""
-
-    def position(self, driver_position: float) -> float:
-        """Where the follower belongs when the driver is there."""
-        return float(np.clip(self.multiplier * driver_position + self.offset, self.lower, self.upper))
-
-
-@dataclass(frozen=True)
-class Picture:
-    """What a camera in the world sees (PyBullet's own software renderer)."""
-
-    colour: UInt8[np.ndarray, "h w 3"]
-    """8-bit sRGB."""
-    depth: Float[np.ndarray, "h w"]
-    """Metres along the camera's z axis; 0 where nothing was hit."""
-    bodies: Int[np.ndarray, "h w"]
-    """Body at each pixel; -1 where nothing was hit."""
-
-    @property
-    def valid(self) -> Bool[np.ndarray, "h w"]:
-        """Where the ray hit something."""
-        return self.bodies != _BACKGROUND
-
-
-@dataclass(frozen=True)
-class Lighting:
-    """One directional light with a shadow, and ambient light, for `World.render`."""
-
-    direction: tuple[float, float, float] = (0.5, 0.3, 1.0)
-    """From the scene towards the light, world frame."""
-    ambient: float = 0.6
-    diffuse: float = 0.4
-    specular: float = 0.05
-    shadow: bool = True
 
 
 @dataclass
@@ -178,7 +84,7 @@ class World:
         self._files = tempfile.TemporaryDirectory(prefix="invgraphics_world_")
         self._bodies: dict[int, _Articulation] = {}
         self._link_names: dict[int, dict[int, str]] = {}
-        self._couplings: dict[int, tuple[Coupling, ...]] = {}
+        self._drives: dict[int, dict[str, Drive]] = {}
         self._file_count = 0
         self.time_step = time_step
         self.time = 0.0
@@ -378,7 +284,7 @@ class World:
         """Takes a body out of the world."""
         self._call(pybullet.removeBody, body)
         del self._bodies[body], self._link_names[body]
-        self._couplings.pop(body, None)
+        self._drives.pop(body, None)
 
     def mass(self, body: int) -> float:
         """Of all its links, kg."""
@@ -406,8 +312,9 @@ class World:
     def step(self, count: int = 1) -> None:
         """Advances `count` time steps; coupled joints follow their drivers in each."""
         for _ in range(count):
-            for body, couplings in self._couplings.items():
-                self._follow(body, couplings)
+            for body, drives in self._drives.items():
+                for name, drive in drives.items():
+                    self._advance(body, name, drive)
             self._call(pybullet.stepSimulation)
         self.time += count * self.time_step
 
@@ -470,9 +377,10 @@ class World:
         """Puts joints somewhere, at rest; coupled joints go where their drivers put them."""
         joints = self._bodies[body].joints
         placed = dict(positions)
-        for coupling in self._couplings.get(body, ()):
-            if coupling.driver in placed:
-                placed[coupling.follower] = coupling.position(placed[coupling.driver])
+        for name, drive in self._drives.get(body, {}).items():
+            if name in positions:
+                drive.command = drive.target = positions[name]
+                placed |= {follower: coupling.position(drive.command) for follower, coupling in drive.followers.items()}
         for name, position in placed.items():
             self._call(pybullet.resetJointState, body, joints[name], position, 0.0)
 
@@ -483,37 +391,61 @@ class World:
         *,
         max_efforts: Mapping[str, float] | None = None,
         max_velocities: Mapping[str, float] | None = None,
-        gain: float = 0.2,
     ) -> None:
         """Position servos: each joint moves towards its target with at most its effort and velocity limit, and holds it.
 
-        The limits are the URDF's unless given by joint name. `gain` is the share of the error that a servo would undo in one time step.
+        The limits are the URDF's unless given by joint name. A joint that drives others (`couple_joints`) moves them along; its effort
+        is then what the whole mechanism gets. Followers take no targets of their own.
         """
-        joint = self._bodies[body]
+        limits, drives = self._bodies[body].limits, self._drives.get(body, {})
         for name, target in targets.items():
-            limits = joint.limits[name]
-            self._call(
-                pybullet.setJointMotorControl2,
-                body,
-                joint.joints[name],
-                pybullet.POSITION_CONTROL,
-                targetPosition=target,
-                force=limits.effort if max_efforts is None else max_efforts.get(name, limits.effort),
-                maxVelocity=limits.velocity if max_velocities is None else max_velocities.get(name, limits.velocity),
-                positionGain=gain,
-                velocityGain=1.0,
-            )
+            effort = (max_efforts or {}).get(name, limits[name].effort)
+            velocity = (max_velocities or {}).get(name, limits[name].velocity)
+            if name in drives:
+                drives[name].target, drives[name].effort, drives[name].velocity = target, effort, velocity
+            elif any(name in drive.followers for drive in drives.values()):
+                raise ValueError(f"joint {name} follows another one and takes no target of its own")
+            else:
+                self._servo(body, name, target, effort, velocity, gain=0.2)
+
+    def _servo(self, body: int, name: str, target: float, effort: float, velocity: float, gain: float) -> None:
+        self._call(
+            pybullet.setJointMotorControl2,
+            body,
+            self._bodies[body].joints[name],
+            pybullet.POSITION_CONTROL,
+            targetPosition=target,
+            force=effort,
+            maxVelocity=velocity,
+            positionGain=gain,
+            velocityGain=1.0,
+        )
 
     def couple_joints(self, body: int, couplings: Iterable[Coupling]) -> None:
-        """From now on the followers obey their drivers in every step, with their own effort limits."""
-        self._couplings[body] = tuple(couplings)
+        """From now on the followers move with their drivers, in both directions: a blocked follower stops its driver.
 
-    def _follow(self, body: int, couplings: tuple[Coupling, ...]) -> None:
-        joint = self._bodies[body]
+        Each joint gives at most its own URDF effort, all joints of a driver together at most the driver's effort limit.
+        """
+        states, limits = self.joint_states(body), self._bodies[body].limits
+        drives: dict[str, Drive] = {}
         for coupling in couplings:
-            driver = self._call(pybullet.getJointState, body, joint.joints[coupling.driver])[0]
-            target = {coupling.follower: coupling.position(driver)}
-            self.set_joint_targets(body, target, max_velocities={coupling.follower: np.inf}, gain=0.5)
+            name = coupling.driver
+            position = states[name].position
+            drive = drives.setdefault(name, Drive({}, position, position, limits[name].effort, limits[name].velocity))
+            drive.followers[coupling.follower] = coupling
+        self._drives[body] = drives
+
+    def _advance(self, body: int, name: str, drive: "Drive") -> None:
+        """One time step of a drive, and the servos of its joints set to where it stands."""
+        joints, limits = self._bodies[body].joints, self._bodies[body].limits
+        states = self._call(pybullet.getJointStates, body, [joints[each] for each in (name, *drive.followers)])
+        positions = {follower: state[0] for follower, state in zip(drive.followers, states[1:], strict=True)}
+        efforts = {follower: state[3] for follower, state in zip(drive.followers, states[1:], strict=True)}
+        lag = drive.lag(states[0][0], positions)
+        drive.advance(drive.total_effort(states[0][3], efforts), lag, self.time_step)
+        self._servo(body, name, drive.command, limits[name].effort, np.inf, gain=0.8)
+        for follower, coupling in drive.followers.items():
+            self._servo(body, follower, coupling.position(drive.command), limits[follower].effort, np.inf, gain=0.8)
 
     # Constraints -----------------------------------------------------------------------------------------------------
 
@@ -574,8 +506,8 @@ class World:
             pybullet.getCameraImage,
             camera.width,
             camera.height,
-            viewMatrix=_view_matrix(camera).T.reshape(-1).tolist(),
-            projectionMatrix=_projection_matrix(camera, near, far).T.reshape(-1).tolist(),
+            viewMatrix=view_matrix(camera).T.reshape(-1).tolist(),
+            projectionMatrix=projection_matrix(camera, near, far).T.reshape(-1).tolist(),
             lightDirection=list(lighting.direction),
             lightAmbientCoeff=lighting.ambient,
             lightDiffuseCoeff=lighting.diffuse,
@@ -588,26 +520,7 @@ class World:
         buffer = np.asarray(buffer, dtype=np.float64).reshape(size)
         depth = far * near / (far - (far - near) * buffer)
         colour = np.asarray(colour, dtype=np.uint8).reshape(*size, 4)[..., :3]
-        return Picture(np.ascontiguousarray(colour), np.where(bodies == _BACKGROUND, 0.0, depth), bodies)
-
-
-def _view_matrix(camera: Camera) -> Float[np.ndarray, "4 4"]:
-    """World to OpenGL's camera frame (x right, y up, z backward)."""
-    return np.diag([1.0, -1.0, -1.0, 1.0]) @ camera.T_camera_world.detach().cpu().double().numpy()
-
-
-def _projection_matrix(camera: Camera, near: float, far: float) -> Float[np.ndarray, "4 4"]:
-    """OpenGL's projection (clip y upward) of K with pixel centres at integers."""
-    K = camera.K.detach().cpu().double().numpy()
-    width, height = camera.width, camera.height
-    return np.array(
-        [
-            [2 * K[0, 0] / width, 0, 1 - 2 * (K[0, 2] + 0.5) / width, 0],
-            [0, 2 * K[1, 1] / height, 2 * (K[1, 2] + 0.5) / height - 1, 0],
-            [0, 0, -(far + near) / (far - near), -2 * far * near / (far - near)],
-            [0, 0, -1, 0],
-        ]
-    )
+        return Picture(np.ascontiguousarray(colour), np.where(bodies == BACKGROUND, 0.0, depth), bodies)
 
 
 def _split(T_a_b: np.ndarray) -> tuple[list[float], list[float]]:
