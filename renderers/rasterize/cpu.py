@@ -1,0 +1,330 @@
+"""The default rasterizer: compiled loops on the CPU, spread over threads, the same bits whatever their number."""
+
+from dataclasses import dataclass
+from functools import cached_property
+from itertools import pairwise
+from typing import Literal
+
+import numpy as np
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+from torch.autograd.function import once_differentiable
+
+from invgraphics.errors import InputError
+from renderers.rasterize import antialias_kernels, image_kernels, raster_kernels
+from renderers.rasterize.protocol import Rasterized
+from renderers.rasterize.topology import EdgeTopology
+from renderers.rasterize.workers import Workers
+
+_LARGEST_FLOAT32_ID = 2**24 - 1
+_GRAIN = {"vertices": 4096, "triangles": 2048, "rows": 8, "visible": 256, "edges": 4096}
+
+
+@dataclass(frozen=True)
+class _PixelGroups:
+    """The covered pixels of one item, sorted by the triangle they show."""
+
+    pixels: np.ndarray
+    starts: np.ndarray
+    triangles: np.ndarray
+
+
+@dataclass(frozen=True)
+class _Drawing:
+    """What the backend remembers of a rasterization: the geometry's layout, and the triangle at each pixel."""
+
+    faces: np.ndarray
+    items: np.ndarray
+    """Each row (first face, number of faces, first vertex, vertices per item)."""
+    ids: np.ndarray
+    """(b, h, w) int32, -1 where nothing is drawn."""
+    workers: Workers
+
+    @cached_property
+    def groups(self) -> list[_PixelGroups]:
+        """Covered pixels by triangle, for each item; computed when a gradient first asks."""
+        n_faces = len(self.faces)
+        return self.workers.run(
+            lambda item, _: _PixelGroups(*raster_kernels.group_pixels(self.ids[item], n_faces)), [(k, k + 1) for k in range(len(self.ids))]
+        )
+
+
+class CpuRasterizer:
+    """See `renderers.rasterize.protocol.Rasterizer`. float32 and float64; inside, everything is computed in float64."""
+
+    name = "cpu"
+
+    def __init__(self, threads: int | None = None):
+        """`threads` defaults to torch's own number."""
+        self.workers = Workers(threads)
+
+    def rasterize(
+        self,
+        clip: Float[Tensor, "b v 4"] | Float[Tensor, "v 4"],
+        faces: Int[Tensor, "f 3"],
+        size: tuple[int, int],
+        ranges: Int[Tensor, "b 2"] | None = None,
+        cull_back_faces: bool = False,
+    ) -> Rasterized:
+        """See the protocol."""
+        _check_size(size, faces, clip.dtype)
+        items = _build_items(clip, faces, ranges)
+        geometry = clip.detach().reshape(-1, 4).double().numpy()
+        corners = np.ascontiguousarray(faces.detach().numpy(), dtype=np.int64)
+        buffer, ids = _draw(self.workers, geometry, corners, items, size, cull_back_faces, clip.dtype)
+        drawing = _Drawing(corners, items, ids, self.workers)
+        return Rasterized(_Rasterize.apply(clip, buffer, geometry, drawing), ranges, drawing)
+
+    def interpolate(
+        self, attributes: Float[Tensor, "b v c"] | Float[Tensor, "v c"], rasterized: Rasterized, faces: Int[Tensor, "f 3"]
+    ) -> Float[Tensor, "b h w c"]:
+        """See the protocol."""
+        drawing = _drawing_of(rasterized)
+        bases = _attribute_bases(attributes, drawing, len(faces))
+        return _Interpolate.apply(attributes.to(rasterized.buffer.dtype), rasterized.buffer, drawing, bases)
+
+    def texture(
+        self, texture: Float[Tensor, "bt ht wt c"], uv: Float[Tensor, "b h w 2"], boundary: Literal["wrap", "clamp"] = "wrap"
+    ) -> Float[Tensor, "b h w c"]:
+        """See the protocol."""
+        if texture.shape[0] not in (1, uv.shape[0]) or 0 in texture.shape:
+            raise InputError(f"texture has shape {tuple(texture.shape)}; it needs 1 or {uv.shape[0]} items of at least one texel")
+        return _Texture.apply(texture.to(uv.dtype), uv, boundary == "wrap", self.workers)
+
+    def antialias(
+        self,
+        image: Float[Tensor, "b h w c"],
+        rasterized: Rasterized,
+        clip: Float[Tensor, "b v 4"] | Float[Tensor, "v 4"],
+        topology: EdgeTopology,
+    ) -> Float[Tensor, "b h w c"]:
+        """See the protocol."""
+        drawing = _drawing_of(rasterized)
+        if image.shape[:3] != rasterized.buffer.shape[:3]:
+            raise InputError(f"image is {tuple(image.shape[:3])}; the rasterization is {tuple(rasterized.buffer.shape[:3])}")
+        if len(topology.faces) != len(drawing.faces):
+            raise InputError(f"topology has {len(topology.faces)} triangles; the rasterization drew {len(drawing.faces)}")
+        crossings = _find_crossings(self.workers, clip.detach(), rasterized.buffer.detach(), drawing, topology)
+        return _Antialias.apply(image, clip, crossings)
+
+
+def _check_size(size: tuple[int, int], faces: Tensor, dtype: torch.dtype) -> None:
+    if min(size) < 1:
+        raise InputError(f"image size is {size[0]} x {size[1]}; both sides must be at least 1 pixel")
+    if dtype not in (torch.float32, torch.float64):
+        raise InputError(f"clip coordinates are {dtype}; use float32 or float64")
+    if dtype == torch.float32 and len(faces) > _LARGEST_FLOAT32_ID:
+        raise InputError(f"{len(faces)} triangles are more than float32 can number ({_LARGEST_FLOAT32_ID}); use float64")
+
+
+def _build_items(clip: Tensor, faces: Tensor, ranges: Tensor | None) -> np.ndarray:
+    """Rows (first face, number of faces, first vertex, vertices per item)."""
+    if ranges is None:
+        if clip.ndim != 3:
+            raise InputError("clip coordinates without a batch axis need ranges")
+        batch, vertices = clip.shape[:2]
+        rows = [[0, len(faces), item * vertices, vertices] for item in range(batch)]
+        return np.array(rows, dtype=np.int64).reshape(-1, 4)
+    if clip.ndim != 2:
+        raise InputError("clip coordinates must be (v, 4), without a batch axis, where ranges are given")
+    spans = ranges.detach().numpy().astype(np.int64)
+    if len(spans) and (spans.min() < 0 or spans.sum(axis=1).max() > len(faces)):
+        raise InputError(f"ranges reach outside the {len(faces)} triangles; each row is (first, number)")
+    return np.concatenate([spans, np.broadcast_to(np.array([[0, len(clip)]]), spans.shape)], axis=1)
+
+
+def _drawing_of(rasterized: Rasterized) -> _Drawing:
+    if not isinstance(rasterized.private, _Drawing):
+        raise InputError("this rasterization was made by another backend than cpu")
+    return rasterized.private
+
+
+def _attribute_bases(attributes: Tensor, drawing: _Drawing, n_faces: int) -> np.ndarray:
+    """First row of each item's attributes in the flattened attributes."""
+    items = drawing.items
+    vertices = items[0, 3] if len(items) else 0
+    if n_faces != len(drawing.faces):
+        raise InputError(f"{n_faces} triangles are given; the rasterization drew {len(drawing.faces)}")
+    if attributes.shape[-2] != vertices or (attributes.ndim == 3 and attributes.shape[0] != len(items)):
+        raise InputError(f"attributes have shape {tuple(attributes.shape)}; the rasterization has {len(items)} items, {vertices} vertices")
+    return np.arange(len(items)) * vertices if attributes.ndim == 3 else np.zeros(len(items), dtype=np.int64)
+
+
+def _draw(
+    workers: Workers, clip: np.ndarray, faces: np.ndarray, items: np.ndarray, size: tuple[int, int], culls: bool, dtype: torch.dtype
+) -> tuple[Tensor, np.ndarray]:
+    """Bin the triangles into bands of rows, then draw the bands."""
+    height, width = size
+    buffer = torch.empty((len(items), height, width, 4), dtype=dtype)
+    ids = np.empty((len(items), height, width), dtype=np.int32)
+    if len(items) == 0:
+        return buffer, ids
+    screen = np.empty((len(clip), 2))
+    statuses = workers.run(raster_kernels.project_vertices, workers.split(len(clip), _GRAIN["vertices"]), clip, height, width, screen)
+    if raster_kernels.NON_FINITE_VERTEX in statuses:
+        bad = int(np.flatnonzero(~np.isfinite(clip).all(axis=1))[0])
+        raise InputError(f"clip coordinates of vertex {bad % items[0, 3]} are {clip[bad].tolist()}; all must be finite")
+    bin_starts, entries = _bin_triangles(workers, clip, screen, faces, items, size, culls)
+    ranges = _balanced_ranges(bin_starts, workers.threads)
+    workers.run(raster_kernels.draw_bins, ranges, clip, screen, faces, items, bin_starts, entries, buffer.numpy(), ids)
+    return buffer, ids
+
+
+def _bin_triangles(
+    workers: Workers, clip: np.ndarray, screen: np.ndarray, faces: np.ndarray, items: np.ndarray, size: tuple[int, int], culls: bool
+) -> tuple[np.ndarray, np.ndarray]:
+    """Triangles that may touch each band of each item: entries bin_starts[k] to bin_starts[k + 1], in ascending order."""
+    height, width = size
+    n_bands = -(-height // raster_kernels.BAND_ROWS)
+    offsets = np.concatenate([[0], np.cumsum(items[:, 1])])
+    chunks = workers.split(int(offsets[-1]), _GRAIN["triangles"])
+    bands = np.empty((offsets[-1], 2), dtype=np.int16 if n_bands < 2**15 else np.int64)
+    counts = np.zeros((len(chunks), len(items) * n_bands), dtype=np.int64)
+    numbered = {chunk: index for index, chunk in enumerate(chunks)}
+
+    def count(start: int, stop: int) -> int:
+        chunk_counts = counts[numbered[start, stop]]
+        return raster_kernels.count_triangles(start, stop, clip, screen, faces, items, offsets, height, width, culls, bands, chunk_counts)
+
+    if raster_kernels.INDEX_OUT_OF_RANGE in workers.run(count, chunks):
+        bad = int(np.flatnonzero(((faces < 0) | (faces >= items[0, 3])).any(axis=1))[0])
+        raise InputError(f"triangle {bad} has vertex indices {faces[bad].tolist()}; there are {items[0, 3]} vertices")
+    bin_starts = np.concatenate([[0], np.cumsum(counts.sum(axis=0))])
+    cursors = bin_starts[:-1] + np.cumsum(counts, axis=0) - counts
+    entries = np.empty(bin_starts[-1], dtype=np.int32)
+    workers.run(
+        lambda start, stop: raster_kernels.fill_bins(start, stop, bands, items, offsets, n_bands, cursors[numbered[start, stop]], entries),
+        chunks,
+    )
+    return bin_starts, entries
+
+
+def _balanced_ranges(bin_starts: np.ndarray, threads: int) -> list[tuple[int, int]]:
+    """Ranges of bins with about equal work (an empty bin still has to be cleared), four a thread."""
+    n_bins = len(bin_starts) - 1
+    if threads == 1 or n_bins < 4:
+        return [(0, n_bins)]
+    work = bin_starts + 200 * np.arange(n_bins + 1)
+    cuts = np.unique(np.searchsorted(work, np.linspace(0, work[-1], 4 * threads + 1)))
+    return [(int(a), int(b)) for a, b in pairwise(cuts)]
+
+
+class _Rasterize(torch.autograd.Function):
+    """Hands out the drawn buffer and carries its gradient to the clip coordinates."""
+
+    @staticmethod
+    def forward(ctx, clip, buffer, geometry, drawing):
+        ctx.geometry, ctx.drawing, ctx.shape, ctx.dtype = geometry, drawing, clip.shape, clip.dtype
+        return buffer
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx, gradient):
+        drawing, clip = ctx.drawing, ctx.geometry
+        pixels = gradient.contiguous().numpy()
+        total = np.zeros((len(clip), 4))
+        for item, groups in enumerate(drawing.groups):
+            corners = np.empty((len(groups.triangles), 3, 4))
+            base = drawing.items[item, 2]
+            layout = (groups.pixels, groups.starts, groups.triangles)
+            ranges = drawing.workers.split(len(groups.triangles), _GRAIN["visible"])
+            drawing.workers.run(raster_kernels.rasterize_gradient, ranges, clip, drawing.faces, base, *layout, pixels[item], corners)
+            raster_kernels.add_corners(groups.triangles, drawing.faces, base, corners, total)
+        return torch.from_numpy(total).to(ctx.dtype).reshape(ctx.shape), None, None, None
+
+
+class _Interpolate(torch.autograd.Function):
+    """Barycentric interpolation of vertex attributes."""
+
+    @staticmethod
+    def forward(ctx, attributes, buffer, drawing, bases):
+        ctx.save_for_backward(attributes, buffer)
+        ctx.drawing, ctx.bases = drawing, bases
+        flat = attributes.detach().reshape(-1, attributes.shape[-1]).contiguous().numpy()
+        out = torch.empty((*buffer.shape[:3], attributes.shape[-1]), dtype=buffer.dtype)
+        rows = drawing.workers.split(buffer.shape[0] * buffer.shape[1], _GRAIN["rows"])
+        arguments = (flat, bases, drawing.faces, buffer.detach().numpy(), drawing.ids, out.numpy())
+        drawing.workers.run(image_kernels.interpolate, rows, *arguments)
+        return out
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx, gradient):
+        attributes, buffer = ctx.saved_tensors
+        drawing = ctx.drawing
+        flat = attributes.detach().reshape(-1, attributes.shape[-1]).contiguous().numpy()
+        pixels, weights = gradient.contiguous().numpy(), buffer.detach().numpy()
+        total = np.zeros(flat.shape)
+        buffer_gradient = torch.zeros_like(buffer)
+        for item, groups in enumerate(drawing.groups):
+            corners = np.empty((len(groups.triangles), 3, flat.shape[1]))
+            base = ctx.bases[item]
+            ranges = drawing.workers.split(len(groups.triangles), _GRAIN["visible"])
+            layout = (groups.pixels, groups.starts, groups.triangles)
+            targets = (pixels[item], corners, buffer_gradient.numpy()[item])
+            drawing.workers.run(image_kernels.interpolate_gradient, ranges, flat, base, drawing.faces, weights[item], *layout, *targets)
+            raster_kernels.add_corners(groups.triangles, drawing.faces, base, corners, total)
+        return torch.from_numpy(total).to(attributes.dtype).reshape(attributes.shape), buffer_gradient, None, None
+
+
+class _Texture(torch.autograd.Function):
+    """Bilinear look-up."""
+
+    @staticmethod
+    def forward(ctx, texture, uv, wraps, workers):
+        ctx.save_for_backward(texture, uv)
+        ctx.wraps = wraps
+        out = torch.empty((*uv.shape[:3], texture.shape[-1]), dtype=uv.dtype)
+        rows = workers.split(uv.shape[0] * uv.shape[1], _GRAIN["rows"])
+        arguments = (texture.detach().contiguous().numpy(), uv.detach().contiguous().numpy(), wraps, out.numpy())
+        workers.run(image_kernels.sample_texture, rows, *arguments)
+        return out
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx, gradient):
+        texture, uv = (tensor.detach().contiguous() for tensor in ctx.saved_tensors)
+        texture_gradient, uv_gradient = np.zeros(texture.shape), torch.empty_like(uv)
+        arguments = (texture.numpy(), uv.numpy(), ctx.wraps, gradient.contiguous().numpy(), texture_gradient, uv_gradient.numpy())
+        image_kernels.sample_texture_gradient(*arguments)
+        return torch.from_numpy(texture_gradient).to(texture.dtype), uv_gradient, None, None
+
+
+def _find_crossings(workers: Workers, clip: Tensor, buffer: Tensor, drawing: _Drawing, topology: EdgeTopology) -> np.ndarray:
+    """Where silhouette edges pass between two pixels, and what each does to them (`antialias_kernels.RECORD`)."""
+    tables = [table.numpy() for table in (topology.edges, topology.starts, topology.opposite, topology.edge_faces, topology.components)]
+    geometry = clip.reshape(-1, 4).double().numpy()
+    room = np.empty(256, dtype=antialias_kernels.RECORD)
+    chunks = workers.split(len(drawing.items) * len(topology.edges), _GRAIN["edges"])
+    arguments = (geometry, drawing.items, *tables, buffer.numpy(), drawing.ids)
+    found = workers.run(lambda start, stop: antialias_kernels.find_crossings(start, stop, *arguments, room.copy()), chunks)
+    records = np.concatenate(found) if found else room[:0]
+    return antialias_kernels.keep_outermost(records, np.argsort(records["pair"], kind="stable"))
+
+
+class _Antialias(torch.autograd.Function):
+    """Blends across crossings that are already known."""
+
+    @staticmethod
+    def forward(ctx, image, clip, crossings):
+        ctx.save_for_backward(image)
+        ctx.crossings, ctx.clip_shape, ctx.clip_dtype = crossings, clip.shape, clip.dtype
+        out = image.detach().clone(memory_format=torch.contiguous_format)
+        antialias_kernels.blend(crossings, _as_pixels(image.detach()), _as_pixels(out))
+        return out
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx, gradient):
+        (image,) = ctx.saved_tensors
+        image_gradient = gradient.clone(memory_format=torch.contiguous_format)
+        clip_gradient = np.zeros((int(np.prod(ctx.clip_shape[:-1])), 4))
+        arguments = (_as_pixels(image.detach()), _as_pixels(gradient), _as_pixels(image_gradient), clip_gradient)
+        antialias_kernels.blend_gradient(ctx.crossings, *arguments)
+        return image_gradient, torch.from_numpy(clip_gradient).to(ctx.clip_dtype).reshape(ctx.clip_shape), None
+
+
+def _as_pixels(image: Tensor) -> np.ndarray:
+    """(b, h, w, c) as contiguous (b, h * w, c)."""
+    return image.contiguous().reshape(image.shape[0], -1, image.shape[-1]).numpy()

@@ -1,0 +1,345 @@
+"""Compiled loops of the CPU rasterizer: projection, binning, the z-buffer, and the gradient of what it stores.
+
+Triangles are rasterized in homogeneous coordinates (Olano and Greer, "Triangle scan conversion using 2D homogeneous
+coordinates", 1997): with corner k at clip (x, y, z, w), the edge function `E0(p) = (x1 - p_x w1)(y2 - p_y w2) - (y1 - p_y w1)(x2 - p_x w2)`
+and its cyclic twins give the perspective-correct weights `E_k / (E0 + E1 + E2)` at pixel p, and `z / w` is linear in p. A triangle
+that crosses the camera plane needs no special case but its bounding box.
+
+Everything is computed in float64, whatever the images hold; neighbours evaluate a shared edge to exactly opposite values, so meshes
+have no cracks. Items of a batch are (first face, number of faces, first vertex) rows of `items`.
+"""
+
+import numpy as np
+from numba import njit
+
+BAND_ROWS = 16
+OK, NON_FINITE_VERTEX, INDEX_OUT_OF_RANGE = 0, 1, 2
+_WIDE = 12
+
+
+@njit(nogil=True, cache=True)
+def project_vertices(start, stop, clip, height, width, screen):
+    """Pixel coordinates of vertices in front of the near plane; NaN for the others. Non-finite vertices are reported."""
+    status = OK
+    for i in range(start, stop):
+        x, y, z, w = clip[i, 0], clip[i, 1], clip[i, 2], clip[i, 3]
+        if not (np.isfinite(x) and np.isfinite(y) and np.isfinite(z) and np.isfinite(w)):
+            status = NON_FINITE_VERTEX
+        if w > 0.0 and z >= -w:
+            screen[i, 0] = (x / w + 1.0) * 0.5 * width - 0.5
+            screen[i, 1] = (y / w + 1.0) * 0.5 * height - 0.5
+        else:
+            screen[i, 0] = np.nan
+            screen[i, 1] = np.nan
+    return status
+
+
+@njit(nogil=True, cache=True, inline="always")
+def _clamped(value, low, high):
+    return min(max(value, low), high)
+
+
+@njit(nogil=True, cache=True)
+def _near_clipped_bounds(clip, corners, height, width):
+    """Pixel bounds (left, right, top, bottom) of the part of a triangle in front of the near plane; empty bounds if none is."""
+    left, right, top, bottom = np.inf, -np.inf, np.inf, -np.inf
+    for k in range(3):
+        a, b = corners[k], corners[(k + 1) % 3]
+        before_a, before_b = clip[a, 2] + clip[a, 3], clip[b, 2] + clip[b, 3]
+        for end in range(2):
+            if end == 0:
+                if before_a < 0.0:
+                    continue
+                t = 0.0
+            else:
+                if (before_a < 0.0) == (before_b < 0.0):
+                    continue
+                t = before_a / (before_a - before_b)
+            w = clip[a, 3] + t * (clip[b, 3] - clip[a, 3])
+            if w <= 0.0:
+                return -0.5, width - 0.5, -0.5, height - 0.5
+            x = ((clip[a, 0] + t * (clip[b, 0] - clip[a, 0])) / w + 1.0) * 0.5 * width - 0.5
+            y = ((clip[a, 1] + t * (clip[b, 1] - clip[a, 1])) / w + 1.0) * 0.5 * height - 0.5
+            left, right = min(left, x - 1e-6 * abs(x)), max(right, x + 1e-6 * abs(x))
+            top, bottom = min(top, y - 1e-6 * abs(y)), max(bottom, y + 1e-6 * abs(y))
+    return left, right, top, bottom
+
+
+@njit(nogil=True, cache=True)
+def _pixel_bounds(clip, screen, i, j, k, height, width):
+    """Columns and rows (first, last, inclusive) whose centres the triangle's bounding box holds, cut to the image."""
+    left = min(screen[i, 0], screen[j, 0], screen[k, 0])
+    right = max(screen[i, 0], screen[j, 0], screen[k, 0])
+    top = min(screen[i, 1], screen[j, 1], screen[k, 1])
+    bottom = max(screen[i, 1], screen[j, 1], screen[k, 1])
+    if np.isnan(screen[i, 0]) or np.isnan(screen[j, 0]) or np.isnan(screen[k, 0]):
+        left, right, top, bottom = _near_clipped_bounds(clip, (i, j, k), height, width)
+    first_column = int(np.ceil(_clamped(left, 0.0, float(width))))
+    last_column = int(np.floor(_clamped(right, -1.0, width - 1.0)))
+    first_row = int(np.ceil(_clamped(top, 0.0, float(height))))
+    last_row = int(np.floor(_clamped(bottom, -1.0, height - 1.0)))
+    return first_column, last_column, first_row, last_row
+
+
+@njit(nogil=True, cache=True)
+def _item_of(position, offsets):
+    item = 0
+    while offsets[item + 1] <= position:
+        item += 1
+    return item
+
+
+@njit(nogil=True, cache=True)
+def count_triangles(start, stop, clip, screen, faces, items, offsets, height, width, culls, bands, counts):
+    """First pass of binning: the bands of rows each triangle touches (first > last where none), and how many touch each bin.
+
+    Positions start..stop run over the faces of all items, item after item. A bin is a band of an item.
+    """
+    n_bands = (height + BAND_ROWS - 1) // BAND_ROWS
+    n_vertices = items[0, 3]
+    item = _item_of(start, offsets)
+    for position in range(start, stop):
+        while offsets[item + 1] <= position:
+            item += 1
+        face = items[item, 0] + position - offsets[item]
+        i, j, k = faces[face, 0], faces[face, 1], faces[face, 2]
+        if min(i, j, k) < 0 or max(i, j, k) >= n_vertices:
+            return INDEX_OUT_OF_RANGE
+        base = items[item, 2]
+        i, j, k = i + base, j + base, k + base
+        first_column, last_column, first_row, last_row = _pixel_bounds(clip, screen, i, j, k, height, width)
+        bands[position, 0], bands[position, 1] = 1, 0
+        if first_column > last_column or first_row > last_row:
+            continue
+        if culls and _determinant(clip, i, j, k) >= 0.0:
+            continue
+        first_band, last_band = first_row // BAND_ROWS, last_row // BAND_ROWS
+        bands[position, 0], bands[position, 1] = first_band, last_band
+        for band in range(first_band, last_band + 1):
+            counts[item * n_bands + band] += 1
+    return OK
+
+
+@njit(nogil=True, cache=True)
+def fill_bins(start, stop, bands, items, offsets, n_bands, cursors, entries):
+    """Second pass of binning: write each triangle into its bins, in ascending order, from where the cursors stand."""
+    item = _item_of(start, offsets)
+    for position in range(start, stop):
+        while offsets[item + 1] <= position:
+            item += 1
+        for band in range(bands[position, 0], bands[position, 1] + 1):
+            bin_ = item * n_bands + band
+            entries[cursors[bin_]] = items[item, 0] + position - offsets[item]
+            cursors[bin_] += 1
+
+
+@njit(nogil=True, cache=True, inline="always")
+def _determinant(clip, i, j, k):
+    """Signed volume of the corners' (x, y, w): negative for a triangle whose corners run counter-clockwise as seen (rows grow down)."""
+    return (
+        clip[i, 0] * (clip[j, 1] * clip[k, 3] - clip[j, 3] * clip[k, 1])
+        + clip[i, 1] * (clip[j, 3] * clip[k, 0] - clip[j, 0] * clip[k, 3])
+        + clip[i, 3] * (clip[j, 0] * clip[k, 1] - clip[j, 1] * clip[k, 0])
+    )
+
+
+@njit(nogil=True, cache=True, inline="always")
+def _edge(clip, j, k, sx, sy, sign):
+    """Coefficients (column, row, constant) of the edge function through corners j and k, over integer pixels."""
+    a = clip[j, 1] * clip[k, 3] - clip[j, 3] * clip[k, 1]
+    b = clip[j, 3] * clip[k, 0] - clip[j, 0] * clip[k, 3]
+    c = clip[j, 0] * clip[k, 1] - clip[j, 1] * clip[k, 0]
+    return sign * (a * sx), sign * (b * sy), sign * (c + (a * (0.5 * sx - 1.0) + b * (0.5 * sy - 1.0)))
+
+
+@njit(nogil=True, cache=True, inline="always")
+def _narrowed(a, e, low, high):
+    """Columns of low..high where `a * column + e >= 0` may hold, with a column to spare on each side."""
+    if a > 0.0:
+        low = max(low, -e / a - 1.0)
+    elif a < 0.0:
+        high = min(high, -e / a + 1.0)
+    elif e < 0.0:
+        high = low - 1.0
+    return low, high
+
+
+@njit(nogil=True, cache=True)
+def _draw(clip, i, j, k, face, bounds, first_row, width, height, depth, ids):
+    """Draw one triangle into a band's z-buffer."""
+    determinant = _determinant(clip, i, j, k)
+    if determinant == 0.0:
+        return
+    sign = 1.0 if determinant > 0.0 else -1.0
+    sx, sy = 2.0 / width, 2.0 / height
+    a0, b0, c0 = _edge(clip, j, k, sx, sy, sign)
+    a1, b1, c1 = _edge(clip, k, i, sx, sy, sign)
+    a2, b2, c2 = _edge(clip, i, j, sx, sy, sign)
+    scale = 1.0 / abs(determinant)
+    z0, z1, z2 = clip[i, 2] * scale, clip[j, 2] * scale, clip[k, 2] * scale
+    za, zb, zc = z0 * a0 + z1 * a1 + z2 * a2, z0 * b0 + z1 * b1 + z2 * b2, z0 * c0 + z1 * c1 + z2 * c2
+    for row in range(bounds[2], bounds[3] + 1):
+        e0, e1, e2, ez = b0 * row + c0, b1 * row + c1, b2 * row + c2, zb * row + zc
+        low, high = bounds[0], bounds[1]
+        if high - low > _WIDE:
+            left, right = _narrowed(a0, e0, float(low), float(high))
+            left, right = _narrowed(a1, e1, left, right)
+            left, right = _narrowed(a2, e2, left, right)
+            if left > right:
+                continue
+            low, high = max(low, int(np.floor(left))), min(high, int(np.ceil(right)))
+        line = (row - first_row) * width
+        for column in range(low, high + 1):
+            f0, f1, f2 = a0 * column + e0, a1 * column + e1, a2 * column + e2
+            if f0 >= 0.0 and f1 >= 0.0 and f2 >= 0.0 and f0 + f1 + f2 > 0.0:
+                z = za * column + ez
+                if z < depth[line + column] and z >= -1.0:
+                    depth[line + column] = z
+                    ids[line + column] = face
+
+
+@njit(nogil=True, cache=True)
+def _resolve(clip, faces, base, first_row, last_row, width, height, depth, ids, buffer, id_image):
+    """Write a band of one item: u, v, z/w and id of what the z-buffer kept, zeros elsewhere."""
+    sx, sy = 2.0 / width, 2.0 / height
+    for row in range(first_row, last_row):
+        py = (row + 0.5) * sy - 1.0
+        for column in range(width):
+            slot = (row - first_row) * width + column
+            face = ids[slot]
+            id_image[row, column] = face
+            if face < 0:
+                buffer[row, column, 0], buffer[row, column, 1], buffer[row, column, 2], buffer[row, column, 3] = 0.0, 0.0, 0.0, 0.0
+                continue
+            px = (column + 0.5) * sx - 1.0
+            i, j, k = faces[face, 0] + base, faces[face, 1] + base, faces[face, 2] + base
+            x0, y0 = clip[i, 0] - px * clip[i, 3], clip[i, 1] - py * clip[i, 3]
+            x1, y1 = clip[j, 0] - px * clip[j, 3], clip[j, 1] - py * clip[j, 3]
+            x2, y2 = clip[k, 0] - px * clip[k, 3], clip[k, 1] - py * clip[k, 3]
+            e0, e1, e2 = x1 * y2 - y1 * x2, x2 * y0 - y2 * x0, x0 * y1 - y0 * x1
+            total = e0 + e1 + e2
+            buffer[row, column, 0] = _clamped(e0 / total, 0.0, 1.0) if total != 0.0 else 1.0 / 3.0
+            buffer[row, column, 1] = _clamped(e1 / total, 0.0, 1.0) if total != 0.0 else 1.0 / 3.0
+            buffer[row, column, 2] = depth[slot]
+            buffer[row, column, 3] = face + 1
+
+
+@njit(nogil=True, cache=True)
+def draw_bins(start, stop, clip, screen, faces, items, bin_starts, entries, buffer, id_image):
+    """Rasterize bins start..stop: each a band of rows of one item, drawn by one thread in ascending order of triangles."""
+    height, width = buffer.shape[1], buffer.shape[2]
+    n_bands = (height + BAND_ROWS - 1) // BAND_ROWS
+    depth = np.empty(BAND_ROWS * width, np.float64)
+    ids = np.empty(BAND_ROWS * width, np.int32)
+    for bin_ in range(start, stop):
+        item, band = bin_ // n_bands, bin_ % n_bands
+        first_row = band * BAND_ROWS
+        last_row = min(first_row + BAND_ROWS, height)
+        if bin_starts[bin_] == bin_starts[bin_ + 1]:
+            buffer[item, first_row:last_row] = 0.0
+            id_image[item, first_row:last_row] = -1
+            continue
+        base = items[item, 2]
+        depth[:] = np.nextafter(1.0, 2.0)
+        ids[:] = -1
+        for entry in range(bin_starts[bin_], bin_starts[bin_ + 1]):
+            face = entries[entry]
+            i, j, k = faces[face, 0] + base, faces[face, 1] + base, faces[face, 2] + base
+            left, right, top, bottom = _pixel_bounds(clip, screen, i, j, k, height, width)
+            bounds = (left, right, max(top, first_row), min(bottom, last_row - 1))
+            _draw(clip, i, j, k, face, bounds, first_row, width, height, depth, ids)
+        _resolve(clip, faces, base, first_row, last_row, width, height, depth, ids, buffer[item], id_image[item])
+
+
+@njit(nogil=True, cache=True)
+def group_pixels(id_image, n_faces):
+    """Covered pixels of one item sorted by triangle: (pixels, starts, triangles); pixels[starts[t] : starts[t + 1]] show triangles[t]."""
+    flat = id_image.reshape(-1)
+    counts = np.zeros(n_faces + 1, np.int32)
+    covered = 0
+    for pixel in range(flat.size):
+        if flat[pixel] >= 0:
+            counts[flat[pixel]] += 1
+            covered += 1
+    visible = 0
+    for face in range(n_faces):
+        visible += counts[face] > 0
+    starts = np.empty(visible + 1, np.int64)
+    triangles = np.empty(visible, np.int64)
+    cursor, seen = 0, 0
+    for face in range(n_faces):
+        count = counts[face]
+        if count > 0:
+            starts[seen], triangles[seen] = cursor, face
+            counts[face] = cursor
+            cursor += count
+            seen += 1
+    starts[visible] = covered
+    pixels = np.empty(covered, np.int64)
+    for pixel in range(flat.size):
+        if flat[pixel] >= 0:
+            pixels[counts[flat[pixel]]] = pixel
+            counts[flat[pixel]] += 1
+    return pixels, starts, triangles
+
+
+@njit(nogil=True, cache=True)
+def _add_pixel_gradient(clip, i, j, k, px, py, gradient, sums):
+    """Add the gradient that one pixel's (u, v, z/w) sends to its triangle's corners: rows of (x, y, z, w)."""
+    x0, y0 = clip[i, 0] - px * clip[i, 3], clip[i, 1] - py * clip[i, 3]
+    x1, y1 = clip[j, 0] - px * clip[j, 3], clip[j, 1] - py * clip[j, 3]
+    x2, y2 = clip[k, 0] - px * clip[k, 3], clip[k, 1] - py * clip[k, 3]
+    e0, e1, e2 = x1 * y2 - y1 * x2, x2 * y0 - y2 * x0, x0 * y1 - y0 * x1
+    total = e0 + e1 + e2
+    if total == 0.0:
+        return
+    u, v = e0 / total, e1 / total
+    t = 1.0 - u - v
+    z = u * clip[i, 2] + v * clip[j, 2] + t * clip[k, 2]
+    w = u * clip[i, 3] + v * clip[j, 3] + t * clip[k, 3]
+    g_z = gradient[2] / w
+    g_w = -g_z * z / w
+    g_u = gradient[0] + g_z * (clip[i, 2] - clip[k, 2]) + g_w * (clip[i, 3] - clip[k, 3])
+    g_v = gradient[1] + g_z * (clip[j, 2] - clip[k, 2]) + g_w * (clip[j, 3] - clip[k, 3])
+    mean = g_u * u + g_v * v
+    g0, g1, g2 = (g_u - mean) / total, (g_v - mean) / total, -mean / total
+    gx0, gy0 = g2 * y1 - g1 * y2, g1 * x2 - g2 * x1
+    gx1, gy1 = g0 * y2 - g2 * y0, g2 * x0 - g0 * x2
+    gx2, gy2 = g1 * y0 - g0 * y1, g0 * x1 - g1 * x0
+    sums[0, 0] += gx0
+    sums[0, 1] += gy0
+    sums[0, 2] += g_z * u
+    sums[0, 3] += g_w * u - px * gx0 - py * gy0
+    sums[1, 0] += gx1
+    sums[1, 1] += gy1
+    sums[1, 2] += g_z * v
+    sums[1, 3] += g_w * v - px * gx1 - py * gy1
+    sums[2, 0] += gx2
+    sums[2, 1] += gy2
+    sums[2, 2] += g_z * t
+    sums[2, 3] += g_w * t - px * gx2 - py * gy2
+
+
+@njit(nogil=True, cache=True)
+def rasterize_gradient(start, stop, clip, faces, base, pixels, starts, triangles, gradient, corners):
+    """Gradient of visible triangles start..stop of one item with respect to their corners: corners[t] is (3, 4), summed in pixel order."""
+    height, width = gradient.shape[0], gradient.shape[1]
+    sx, sy = 2.0 / width, 2.0 / height
+    for t in range(start, stop):
+        face = triangles[t]
+        i, j, k = faces[face, 0] + base, faces[face, 1] + base, faces[face, 2] + base
+        corners[t] = 0.0
+        for slot in range(starts[t], starts[t + 1]):
+            row, column = pixels[slot] // width, pixels[slot] % width
+            px, py = (column + 0.5) * sx - 1.0, (row + 0.5) * sy - 1.0
+            _add_pixel_gradient(clip, i, j, k, px, py, gradient[row, column], corners[t])
+
+
+@njit(nogil=True, cache=True)
+def add_corners(triangles, faces, base, corners, vertices):
+    """Add the triangles' corner values to the vertices that they share, in ascending order of triangles."""
+    for t in range(len(triangles)):
+        for k in range(3):
+            vertex = faces[triangles[t], k] + base
+            for channel in range(corners.shape[2]):
+                vertices[vertex, channel] += corners[t, k, channel]

@@ -1,0 +1,65 @@
+"""A small pool of threads that run compiled loops (which release the interpreter's lock) over ranges of work."""
+
+import os
+import threading
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+
+import torch
+
+
+class Workers:
+    """Runs a function over ranges on the calling thread and `threads - 1` others.
+
+    Ranges are handed out in order to whoever is free; results come back in the order of the ranges. Threads are started at the
+    first call that needs them, and again in a forked process.
+    """
+
+    def __init__(self, threads: int | None = None):
+        """`threads` defaults to torch's own number of threads at the time of each call."""
+        if threads is not None and threads < 1:
+            raise ValueError(f"threads is {threads}; it must be at least 1")
+        self._threads = threads
+        self._pool: ThreadPoolExecutor | None = None
+        self._pool_owner = (0, 0)
+        self._lock = threading.Lock()
+
+    @property
+    def threads(self) -> int:
+        """How many threads share the work."""
+        return self._threads or torch.get_num_threads()
+
+    def run(self, function: Callable, ranges: Sequence[tuple[int, int]], *arguments: object) -> list:
+        """`[function(start, stop, *arguments) for start, stop in ranges]`, spread over the threads."""
+        helpers = min(self.threads, len(ranges)) - 1
+        if helpers < 1:
+            return [function(start, stop, *arguments) for start, stop in ranges]
+        results: list = [None] * len(ranges)
+        remaining = iter(range(len(ranges)))
+
+        def work() -> None:
+            for index in remaining:
+                results[index] = function(*ranges[index], *arguments)
+
+        pool = self._started_pool()
+        futures = [pool.submit(work) for _ in range(helpers)]
+        work()
+        for future in futures:
+            future.result()
+        return results
+
+    def split(self, count: int, grain: int) -> list[tuple[int, int]]:
+        """Cut `range(count)` into ranges of at least `grain`, four a thread where there is enough; one where not."""
+        parts = max(1, min(count // grain, 4 * self.threads if self.threads > 1 else 1))
+        edges = [count * part // parts for part in range(parts + 1)]
+        return [(edges[part], edges[part + 1]) for part in range(parts) if edges[part] < edges[part + 1]]
+
+    def _started_pool(self) -> ThreadPoolExecutor:
+        owner = (os.getpid(), self.threads)
+        with self._lock:
+            if self._pool is None or self._pool_owner != owner:
+                if self._pool is not None and self._pool_owner[0] == os.getpid():
+                    self._pool.shutdown(wait=False)
+                self._pool = ThreadPoolExecutor(max_workers=self.threads - 1, thread_name_prefix="rasterizer")
+                self._pool_owner = owner
+        return self._pool
