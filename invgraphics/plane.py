@@ -30,10 +30,12 @@ _MASK_MARGIN_PIXELS = 4
 _NEIGHBOURHOOD_SHARE = 0.06
 """Width of the band around the masks whose points count more, as a share of the image's width."""
 _FAR_WEIGHT = 0.1
-_CENTRE_SPREAD = 0.5
+_CENTRE_SPREAD = 0.35
 """Standard deviation of the weight around the image's centre, as a share of half its width."""
 _EXPECTED_UP = (0.0, -0.7071, -0.7071)
 """Camera frame: between "up in the image" (a shallow view) and "towards the camera" (a view from above)."""
+_UP_TOLERANCE_COSINE = 0.7
+"""All normals within 45 degrees of the expected one are alike."""
 
 
 @dataclass(frozen=True)
@@ -134,7 +136,7 @@ def _score(
     residuals = (inverse_depth - hypotheses @ rays.T) / _RANSAC_TOLERANCE
     support = (1 - residuals**2).clamp(min=0).mean(-1)
     normals = -torch.nn.functional.normalize(hypotheses, dim=-1)
-    upward = (normals @ normals.new_tensor(_EXPECTED_UP)).clamp(min=0.1)
+    upward = (normals @ normals.new_tensor(_EXPECTED_UP) / _UP_TOLERANCE_COSINE).clamp(min=0.1, max=1.0)
     in_front = torch.ones_like(support)
     if len(objects):
         in_front = (1 / objects[:, 2] - hypotheses @ (objects / objects[:, 2:]).T > -_RANSAC_TOLERANCE).to(support.dtype).mean(-1)
