@@ -1,0 +1,1 @@
+"""Analytic ray casting of ellipsoids and the support plane: the renderer of stage one."""
