@@ -1,0 +1,74 @@
+"""The command line, `invgraphics COMMAND ...`.
+
+Each command is a module `invgraphics.commands.COMMAND` with two functions, imported only when the command is asked for:
+
+    add_arguments(parser: argparse.ArgumentParser) -> None
+    run(arguments: argparse.Namespace) -> int        the exit code; raises InputError for what the user can mend
+
+Exit codes: 0 the thing asked for was done; 1 it was not; 2 bad input, with one line on stderr; 130 interrupted.
+"""
+
+import argparse
+import importlib
+import sys
+from collections.abc import Sequence
+from typing import NoReturn
+
+from invgraphics import __version__
+from invgraphics.errors import InputError, MissingDependencyError
+
+COMMANDS = {
+    "reconstruct": "one RGB-D image to closed meshes, poses, materials and lights",
+    "grasp": "search grasps for a reconstructed scene in simulation",
+    "evaluate": "reconstruct a dataset and score it against the truth",
+    "demo": "settle objects, photograph, reconstruct, grasp and execute, all simulated, with a report",
+}
+
+_EXIT_FAILED, _EXIT_BAD_INPUT, _EXIT_INTERRUPTED = 1, 2, 130
+
+
+class OneLineParser(argparse.ArgumentParser):
+    """A parser whose errors are one line, without the usage in front."""
+
+    def error(self, message: str) -> NoReturn:
+        """Prints what is wrong and where to read more, and exits with 2."""
+        self.exit(_EXIT_BAD_INPUT, f"{self.prog}: {_one_line(message)} (see {self.prog} --help)\n")
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Runs a command line (of the process, if none is given) and returns its exit code."""
+    words = list(sys.argv[1:] if argv is None else argv)
+    arguments = _build_parser(words).parse_args(words)
+    try:
+        return _import_command(arguments.command).run(arguments)
+    except InputError as error:
+        return _complain(arguments.command, error, _EXIT_BAD_INPUT)
+    except MissingDependencyError as error:
+        return _complain(arguments.command, error, _EXIT_FAILED)
+    except KeyboardInterrupt:
+        return _complain(arguments.command, "interrupted", _EXIT_INTERRUPTED)
+
+
+def _build_parser(words: Sequence[str]) -> OneLineParser:
+    """The parser of all commands; only the one that `words` ask for gets its arguments, for they need its module."""
+    parser = OneLineParser(prog="invgraphics", description="One RGB-D image to closed meshes, poses, materials and lights, and to a grasp.")
+    parser.add_argument("--version", action="version", version=f"invgraphics {__version__}")
+    commands = parser.add_subparsers(dest="command", metavar="COMMAND", required=True, parser_class=OneLineParser)
+    for name, description in COMMANDS.items():
+        command = commands.add_parser(name, help=description, description=f"{description[0].upper()}{description[1:]}.")
+        if name in words[:1]:
+            _import_command(name).add_arguments(command)
+    return parser
+
+
+def _import_command(name: str):
+    return importlib.import_module(f"invgraphics.commands.{name}")
+
+
+def _complain(command: str, error: Exception | str, code: int) -> int:
+    print(f"invgraphics {command}: {_one_line(str(error))}", file=sys.stderr)
+    return code
+
+
+def _one_line(message: str) -> str:
+    return " ".join(message.split())
