@@ -1,0 +1,191 @@
+"""The simulated twins of arm and hand, and the collision checker, over a physics world.
+
+The world is any object with the methods of `PhysicsWorld` (as `grasp_sim.world.World` has them); arm and hand are one articulated body in
+it, built from `robot.assembly`. The arm's base frame is the world frame.
+"""
+
+from collections.abc import Callable, Collection, Mapping, Sequence
+from typing import Any, Protocol, runtime_checkable
+
+import numpy as np
+from jaxtyping import Float
+
+from robot.execute import MotionStoppedError
+from robot.kinematics import JOINT_NAMES, UR5_LIMITS, JointLimits
+from robot.trajectory import Trajectory
+
+ARM_LINKS = ("base_link", "shoulder_link", "upper_arm_link", "forearm_link", "wrist_1_link", "wrist_2_link", "wrist_3_link")
+_SERVO_GAIN = 0.2
+"""Share of its error that the world's position servo undoes in a time step; leads the targets so that the arm does not trail them."""
+
+
+@runtime_checkable
+class PhysicsWorld(Protocol):
+    """What the twins need of a physics world."""
+
+    time_step: float
+
+    def step(self, count: int = 1) -> None:
+        """Advances `count` time steps."""
+        ...
+
+    def pose(self, body: int) -> Float[np.ndarray, "4 4"]:
+        """`T_world_body`."""
+        ...
+
+    def joint_states(self, body: int) -> Mapping[str, Any]:
+        """Objects with `position` (rad) and `velocity` (rad/s) by joint name."""
+        ...
+
+    def set_joint_positions(self, body: int, positions: Mapping[str, float]) -> None:
+        """Puts joints somewhere, at rest."""
+        ...
+
+    def set_joint_targets(self, body: int, targets: Mapping[str, float], *, max_efforts: Mapping[str, float] | None = None) -> None:
+        """Position servos with effort limits."""
+        ...
+
+    def near(self, body: int, other: int, distance: float) -> Sequence[Any]:
+        """Objects with `link_a` and `link_b` for links of the two bodies that are nearer than `distance`."""
+        ...
+
+
+class Simulation:
+    """Time in a physics world, shared by the twins in it."""
+
+    def __init__(self, world: PhysicsWorld, on_step: Callable[[], None] = lambda: None):
+        """`on_step` is called after every time step."""
+        self.world = world
+        self._on_step = on_step
+
+    def step(self) -> None:
+        """One time step."""
+        self.world.step()
+        self._on_step()
+
+    def run(self, seconds: float) -> None:
+        """As many time steps as the seconds hold."""
+        for _ in range(round(seconds / self.world.time_step)):
+            self.step()
+
+
+class SimulatedUR5:
+    """Position servos with the joints' torque limits; stopped as soon as it lags too far behind."""
+
+    def __init__(self, simulation: Simulation, body: int, *, limits: JointLimits = UR5_LIMITS, largest_lag: float = 0.15):
+        """`body` has the joints of the UR5; `largest_lag` is in radians."""
+        self._simulation = simulation
+        self._body = body
+        self._efforts = dict(zip(JOINT_NAMES, limits.effort.tolist(), strict=True))
+        self._largest_lag = largest_lag
+        self._command(self.joint_positions())
+
+    def joint_positions(self) -> Float[np.ndarray, "6"]:
+        """Radians."""
+        states = self._simulation.world.joint_states(self._body)
+        return np.array([states[name].position for name in JOINT_NAMES])
+
+    def follow(self, trajectory: Trajectory) -> None:
+        """Follows in steps of the world's time; raises `MotionStoppedError` where a joint lags more than the largest lag."""
+        time_step = self._simulation.world.time_step
+        for time in np.arange(time_step, trajectory.duration + 2 * time_step, time_step):
+            position, velocity = trajectory.sample(float(time))
+            self._command(position + velocity * time_step * (1 / _SERVO_GAIN - 1))
+            self._simulation.step()
+            self._guard(position)
+
+    def wait(self, seconds: float) -> None:
+        """Holds its place."""
+        self._simulation.run(seconds)
+
+    def _command(self, q: np.ndarray) -> None:
+        targets = dict(zip(JOINT_NAMES, q.tolist(), strict=True))
+        self._simulation.world.set_joint_targets(self._body, targets, max_efforts=self._efforts)
+
+    def _guard(self, q: np.ndarray) -> None:
+        actual = self.joint_positions()
+        lag = abs(actual - q)
+        if lag.max() > self._largest_lag:
+            self._command(actual)
+            raise MotionStoppedError(f"{JOINT_NAMES[int(lag.argmax())]} was {np.degrees(lag.max()):.0f} degrees behind")
+
+
+class SimulatedHand:
+    """A hand's motors in the simulation; speeds, forces and couplings are those that the world has of its joints."""
+
+    def __init__(self, simulation: Simulation, body: int, motors: Collection[str], *, timeout: float = 4.0, still: float = 0.02):
+        """`motors` are the driven joints; a motion ends once all are slower than `still` (rad/s) for 0.1 s, or after `timeout` s."""
+        self._simulation = simulation
+        self._body = body
+        self._motors = tuple(motors)
+        self._timeout = timeout
+        self._still = still
+        self._command(self.joint_positions())
+
+    def joint_positions(self) -> dict[str, float]:
+        """Radians, by motor joint name."""
+        states = self._simulation.world.joint_states(self._body)
+        return {name: states[name].position for name in self._motors}
+
+    def move_to(self, targets: Mapping[str, float]) -> None:
+        """Moves the motors and returns when they stand still, at their targets or against something."""
+        unknown = set(targets) - set(self._motors)
+        if unknown:
+            raise ValueError(f"the hand has no motor {sorted(unknown)[0]!r}; it has {', '.join(self._motors)}")
+        self._command(targets)
+        quiet, needed = 0.0, 0.1
+        for _ in range(round(self._timeout / self._simulation.world.time_step)):
+            self._simulation.step()
+            states = self._simulation.world.joint_states(self._body)
+            moving = any(abs(states[name].velocity) > self._still for name in self._motors)
+            quiet = 0.0 if moving else quiet + self._simulation.world.time_step
+            if quiet >= needed:
+                return
+
+    def _command(self, targets: Mapping[str, float]) -> None:
+        self._simulation.world.set_joint_targets(self._body, targets)
+
+
+class SimulatedWatch:
+    """Looks up where a body of the world is."""
+
+    def __init__(self, world: PhysicsWorld, body: int, point: Float[np.ndarray, "3"] | None = None):
+        """`point` is fixed to the body, in its frame (metres); its origin unless given."""
+        self._world = world
+        self._body = body
+        self._point = np.zeros(3) if point is None else point
+
+    def position(self) -> Float[np.ndarray, "3"]:
+        """Base frame, metres."""
+        T_base_body = self._world.pose(self._body)
+        return T_base_body[:3, :3] @ self._point + T_base_body[:3, 3]
+
+
+class WorldCollisionChecker:
+    """Places the arm in a world kept for planning and asks what is near."""
+
+    def __init__(self, world: PhysicsWorld, body: int, obstacles: Mapping[int, str], *, margin: float = 0.005):
+        """`obstacles` names the bodies to keep `margin` metres away from. The hand stays as it is posed in the world."""
+        self._world = world
+        self._body = body
+        self._obstacles = dict(obstacles)
+        self._margin = margin
+
+    def collision(self, q: Float[np.ndarray, "6"], *, ignoring: Collection[int] = ()) -> str | None:
+        """The first pair found too near; the arm's base, which is bolted down, counts only against the arm itself."""
+        self._world.set_joint_positions(self._body, dict(zip(JOINT_NAMES, q.tolist(), strict=True)))
+        for other, name in self._obstacles.items():
+            if other in ignoring:
+                continue
+            for point in self._world.near(self._body, other, self._margin):
+                if point.link_a != ARM_LINKS[0]:
+                    return f"{point.link_a} and {name}"
+        for point in self._world.near(self._body, self._body, 0.0):
+            if abs(_place(point.link_a) - _place(point.link_b)) >= 2:
+                return f"{point.link_a} and {point.link_b}"
+        return None
+
+
+def _place(link: str) -> int:
+    """How many joints lie between a link and the base; what the flange carries moves with the last link."""
+    return ARM_LINKS.index(link) if link in ARM_LINKS else len(ARM_LINKS) - 1
