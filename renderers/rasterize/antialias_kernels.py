@@ -28,7 +28,7 @@ RECORD = np.dtype(
 )
 
 
-@njit(nogil=True, cache=True, inline="always")
+@njit(nogil=True, cache=True, error_model="numpy", inline="always")
 def _line(clip, a, b):
     """The line through two projected vertices: (A, B, C) with A x + B y + C = 0 in normalised device coordinates."""
     return (
@@ -38,7 +38,7 @@ def _line(clip, a, b):
     )
 
 
-@njit(nogil=True, cache=True)
+@njit(nogil=True, cache=True, error_model="numpy")
 def _inner_side(clip, line, base, edge, first_face, last_face, opposite_starts, opposite, opposite_faces):
     """Sign of the line function on the side of the edge's triangles; 0 where they lie on both sides or none is drawn: no silhouette."""
     side = 0
@@ -57,7 +57,7 @@ def _inner_side(clip, line, base, edge, first_face, last_face, opposite_starts, 
     return side
 
 
-@njit(nogil=True, cache=True)
+@njit(nogil=True, cache=True, error_model="numpy")
 def _visible_part(clip, a, b):
     """Parameters (from, to) of the part of the edge in front of the near plane; from > to where there is none."""
     before_a, before_b = clip[a, 2] + clip[a, 3], clip[b, 2] + clip[b, 3]
@@ -73,14 +73,14 @@ def _visible_part(clip, a, b):
     return low, high
 
 
-@njit(nogil=True, cache=True, inline="always")
+@njit(nogil=True, cache=True, error_model="numpy", inline="always")
 def _screen(clip, a, b, t, axis, size):
     """Pixel coordinate along an axis of the point a + t (b - a)."""
     w = clip[a, 3] + t * (clip[b, 3] - clip[a, 3])
     return ((clip[a, axis] + t * (clip[b, axis] - clip[a, axis])) / w + 1.0) * 0.5 * size - 0.5
 
 
-@njit(nogil=True, cache=True, inline="always")
+@njit(nogil=True, cache=True, error_model="numpy", inline="always")
 def _edge_depth(clip, a, b, axis, position):
     """z/w of the edge where its coordinate along an axis is `position` (normalised device coordinates)."""
     start = clip[a, axis] - position * clip[a, 3]
@@ -92,7 +92,7 @@ def _edge_depth(clip, a, b, axis, position):
     return (clip[a, 2] + t * (clip[b, 2] - clip[a, 2])) / w if w > 0.0 else np.inf
 
 
-@njit(nogil=True, cache=True)
+@njit(nogil=True, cache=True, error_model="numpy")
 def _write_crossing_gradient(clip, a, b, line, across, along, position, crossing, scale, record):
     """Gradient of the blend with respect to (x, y, w) of both vertices; `crossing` solves the line equation for axis `across`."""
     factor = -scale / line[across]
@@ -107,14 +107,14 @@ def _write_crossing_gradient(clip, a, b, line, across, along, position, crossing
     record.gradient_b[2] = weight[0] * ya - weight[1] * xa
 
 
-@njit(nogil=True, cache=True)
+@njit(nogil=True, cache=True, error_model="numpy")
 def _grown(records):
     larger = np.empty(2 * len(records), records.dtype)
     larger[: len(records)] = records
     return larger
 
 
-@njit(nogil=True, cache=True)
+@njit(nogil=True, cache=True, error_model="numpy")
 def find_crossings(start, stop, clip, items, edges, opposite_starts, opposite, opposite_faces, components, buffer, id_image, records):
     """Blends caused by edges start..stop (counted over all items), in that order; `records` only gives room to start with."""
     height, width = buffer.shape[1], buffer.shape[2]
@@ -180,7 +180,7 @@ def find_crossings(start, stop, clip, items, edges, opposite_starts, opposite, o
     return records[:count]
 
 
-@njit(nogil=True, cache=True)
+@njit(nogil=True, cache=True, error_model="numpy")
 def keep_outermost(records, order):
     """Of the crossings between the same two pixels, keep the one that is furthest out (the union's outline). `order` sorts by pair."""
     kept = np.empty(len(records), records.dtype)
@@ -198,7 +198,7 @@ def keep_outermost(records, order):
     return kept[:count]
 
 
-@njit(nogil=True, cache=True)
+@njit(nogil=True, cache=True, error_model="numpy")
 def blend(records, image, out):
     """Add the blends to `out`, a copy of `image`; both (items, pixels, channels)."""
     for index in range(len(records)):
@@ -208,7 +208,7 @@ def blend(records, image, out):
             out[item, target, channel] += record.blend * (image[item, source, channel] - image[item, target, channel])
 
 
-@njit(nogil=True, cache=True)
+@njit(nogil=True, cache=True, error_model="numpy")
 def blend_gradient(records, image, gradient, image_gradient, clip_gradient):
     """Gradient of the blends with respect to the image (added to a copy of `gradient`) and to the clip coordinates."""
     for index in range(len(records)):

@@ -4,7 +4,7 @@ import numpy as np
 from numba import njit
 
 
-@njit(nogil=True, cache=True)
+@njit(nogil=True, cache=True, error_model="numpy")
 def interpolate(start, stop, attributes, bases, faces, buffer, id_image, out):
     """Weighted corner attributes of rows start..stop (counted over all items); zero where nothing is drawn."""
     height, width, channels = out.shape[1], out.shape[2], out.shape[3]
@@ -24,7 +24,7 @@ def interpolate(start, stop, attributes, bases, faces, buffer, id_image, out):
                 out[item, row, column, channel] = u * attributes[i, channel] + v * attributes[j, channel] + t * attributes[k, channel]
 
 
-@njit(nogil=True, cache=True)
+@njit(nogil=True, cache=True, error_model="numpy")
 def interpolate_gradient(start, stop, attributes, base, faces, buffer, pixels, starts, triangles, gradient, corners, buffer_gradient):
     """Gradient of one item with respect to visible triangles' corner attributes, corners[t] (3, c), and to u and v of their pixels."""
     width, channels = gradient.shape[1], gradient.shape[2]
@@ -48,7 +48,7 @@ def interpolate_gradient(start, stop, attributes, base, faces, buffer, pixels, s
             buffer_gradient[row, column, 1] = g_v
 
 
-@njit(nogil=True, cache=True, inline="always")
+@njit(nogil=True, cache=True, error_model="numpy", inline="always")
 def _texel(position, size, wraps):
     """The two texels around a coordinate (in texels, centres at integers) and the weight of the second."""
     floor = np.floor(position)
@@ -61,7 +61,7 @@ def _texel(position, size, wraps):
     return first, second, position - floor
 
 
-@njit(nogil=True, cache=True)
+@njit(nogil=True, cache=True, error_model="numpy")
 def sample_texture(start, stop, texture, uv, wraps, out):
     """Bilinear look-up for rows start..stop (counted over all items). uv (0, 0) is the texture's outer corner, (1, 1) the opposite one."""
     height, width, channels = out.shape[1], out.shape[2], out.shape[3]
@@ -78,7 +78,7 @@ def sample_texture(start, stop, texture, uv, wraps, out):
                 out[item, row, column, channel] = above * (1.0 - t) + below * t
 
 
-@njit(nogil=True, cache=True)
+@njit(nogil=True, cache=True, error_model="numpy")
 def sample_texture_gradient(texture, uv, wraps, gradient, texture_gradient, uv_gradient):
     """Gradient of the look-up with respect to texels (summed in pixel order) and to uv."""
     rows, columns = texture.shape[1], texture.shape[2]

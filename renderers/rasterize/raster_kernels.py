@@ -13,11 +13,11 @@ import numpy as np
 from numba import njit
 
 BAND_ROWS = 16
+_TINY = 1e-200
 OK, NON_FINITE_VERTEX, INDEX_OUT_OF_RANGE = 0, 1, 2
-_WIDE = 12
 
 
-@njit(nogil=True, cache=True)
+@njit(nogil=True, cache=True, error_model="numpy")
 def project_vertices(start, stop, clip, height, width, screen):
     """Pixel coordinates of vertices in front of the near plane; NaN for the others. Non-finite vertices are reported."""
     status = OK
@@ -34,12 +34,12 @@ def project_vertices(start, stop, clip, height, width, screen):
     return status
 
 
-@njit(nogil=True, cache=True, inline="always")
+@njit(nogil=True, cache=True, error_model="numpy", inline="always")
 def _clamped(value, low, high):
     return min(max(value, low), high)
 
 
-@njit(nogil=True, cache=True)
+@njit(nogil=True, cache=True, error_model="numpy")
 def _near_clipped_bounds(clip, corners, height, width):
     """Pixel bounds (left, right, top, bottom) of the part of a triangle in front of the near plane; empty bounds if none is."""
     left, right, top, bottom = np.inf, -np.inf, np.inf, -np.inf
@@ -65,7 +65,7 @@ def _near_clipped_bounds(clip, corners, height, width):
     return left, right, top, bottom
 
 
-@njit(nogil=True, cache=True)
+@njit(nogil=True, cache=True, error_model="numpy")
 def _pixel_bounds(clip, screen, i, j, k, height, width):
     """Columns and rows (first, last, inclusive) whose centres the triangle's bounding box holds, cut to the image."""
     left = min(screen[i, 0], screen[j, 0], screen[k, 0])
@@ -81,7 +81,7 @@ def _pixel_bounds(clip, screen, i, j, k, height, width):
     return first_column, last_column, first_row, last_row
 
 
-@njit(nogil=True, cache=True)
+@njit(nogil=True, cache=True, error_model="numpy")
 def _item_of(position, offsets):
     item = 0
     while offsets[item + 1] <= position:
@@ -89,7 +89,7 @@ def _item_of(position, offsets):
     return item
 
 
-@njit(nogil=True, cache=True)
+@njit(nogil=True, cache=True, error_model="numpy")
 def count_triangles(start, stop, clip, screen, faces, items, offsets, height, width, culls, bands, counts):
     """First pass of binning: the bands of rows each triangle touches (first > last where none), and how many touch each bin.
 
@@ -120,7 +120,7 @@ def count_triangles(start, stop, clip, screen, faces, items, offsets, height, wi
     return OK
 
 
-@njit(nogil=True, cache=True)
+@njit(nogil=True, cache=True, error_model="numpy")
 def fill_bins(start, stop, bands, items, offsets, n_bands, cursors, entries):
     """Second pass of binning: write each triangle into its bins, in ascending order, from where the cursors stand."""
     item = _item_of(start, offsets)
@@ -133,7 +133,7 @@ def fill_bins(start, stop, bands, items, offsets, n_bands, cursors, entries):
             cursors[bin_] += 1
 
 
-@njit(nogil=True, cache=True, inline="always")
+@njit(nogil=True, cache=True, error_model="numpy", inline="always")
 def _determinant(clip, i, j, k):
     """Signed volume of the corners' (x, y, w): negative for a triangle whose corners run counter-clockwise as seen (rows grow down)."""
     return (
@@ -143,7 +143,7 @@ def _determinant(clip, i, j, k):
     )
 
 
-@njit(nogil=True, cache=True, inline="always")
+@njit(nogil=True, cache=True, error_model="numpy", inline="always")
 def _edge(clip, j, k, sx, sy, sign):
     """Coefficients (column, row, constant) of the edge function through corners j and k, over integer pixels."""
     a = clip[j, 1] * clip[k, 3] - clip[j, 3] * clip[k, 1]
@@ -152,19 +152,32 @@ def _edge(clip, j, k, sx, sy, sign):
     return sign * (a * sx), sign * (b * sy), sign * (c + (a * (0.5 * sx - 1.0) + b * (0.5 * sy - 1.0)))
 
 
-@njit(nogil=True, cache=True, inline="always")
-def _narrowed(a, e, low, high):
-    """Columns of low..high where `a * column + e >= 0` may hold, with a column to spare on each side."""
-    if a > 0.0:
-        low = max(low, -e / a - 1.0)
-    elif a < 0.0:
-        high = min(high, -e / a + 1.0)
-    elif e < 0.0:
-        high = low - 1.0
-    return low, high
+@njit(nogil=True, cache=True, error_model="numpy", inline="always")
+def _column_bounds(a, b, c):
+    """Where `a * column + b * row + c >= 0`: lower bound (slope, start) and upper bound (slope, start) of the column, linear in the row.
+
+    Neighbours, whose edge function is the exact opposite, compute the same numbers. A horizontal edge bounds no column.
+    """
+    if a > _TINY:
+        return -b / a, -c / a, 0.0, np.inf
+    if a < -_TINY:
+        return 0.0, -np.inf, -b / a, -c / a
+    return 0.0, -np.inf, 0.0, np.inf
 
 
-@njit(nogil=True, cache=True)
+@njit(nogil=True, cache=True, error_model="numpy", inline="always")
+def _rows_kept(a, b, c, top, bottom):
+    """Rows of top..bottom inside an edge, if it is horizontal."""
+    if abs(a) > _TINY:
+        return top, bottom
+    while top <= bottom and b * top + c < 0.0:
+        top += 1
+    while top <= bottom and b * bottom + c < 0.0:
+        bottom -= 1
+    return top, bottom
+
+
+@njit(nogil=True, cache=True, error_model="numpy")
 def _draw(clip, i, j, k, face, bounds, first_row, width, height, depth, ids):
     """Draw one triangle into a band's z-buffer."""
     determinant = _determinant(clip, i, j, k)
@@ -178,27 +191,27 @@ def _draw(clip, i, j, k, face, bounds, first_row, width, height, depth, ids):
     scale = 1.0 / abs(determinant)
     z0, z1, z2 = clip[i, 2] * scale, clip[j, 2] * scale, clip[k, 2] * scale
     za, zb, zc = z0 * a0 + z1 * a1 + z2 * a2, z0 * b0 + z1 * b1 + z2 * b2, z0 * c0 + z1 * c1 + z2 * c2
-    for row in range(bounds[2], bounds[3] + 1):
-        e0, e1, e2, ez = b0 * row + c0, b1 * row + c1, b2 * row + c2, zb * row + zc
-        low, high = bounds[0], bounds[1]
-        if high - low > _WIDE:
-            left, right = _narrowed(a0, e0, float(low), float(high))
-            left, right = _narrowed(a1, e1, left, right)
-            left, right = _narrowed(a2, e2, left, right)
-            if left > right:
-                continue
-            low, high = max(low, int(np.floor(left))), min(high, int(np.ceil(right)))
-        line = (row - first_row) * width
-        for column in range(low, high + 1):
-            f0, f1, f2 = a0 * column + e0, a1 * column + e1, a2 * column + e2
-            if f0 >= 0.0 and f1 >= 0.0 and f2 >= 0.0 and f0 + f1 + f2 > 0.0:
-                z = za * column + ez
-                if z < depth[line + column] and z >= -1.0:
-                    depth[line + column] = z
-                    ids[line + column] = face
+    left_slope0, left0, right_slope0, right0 = _column_bounds(a0, b0, c0)
+    left_slope1, left1, right_slope1, right1 = _column_bounds(a1, b1, c1)
+    left_slope2, left2, right_slope2, right2 = _column_bounds(a2, b2, c2)
+    top, bottom = _rows_kept(a0, b0, c0, bounds[2], bounds[3])
+    top, bottom = _rows_kept(a1, b1, c1, top, bottom)
+    top, bottom = _rows_kept(a2, b2, c2, top, bottom)
+    first, last = float(bounds[0]), float(bounds[1])
+    for row in range(top, bottom + 1):
+        left = max(max(first, left_slope0 * row + left0), max(left_slope1 * row + left1, left_slope2 * row + left2))
+        right = min(min(last, right_slope0 * row + right0), min(right_slope1 * row + right1, right_slope2 * row + right2))
+        if left > right:
+            continue
+        line, ez = (row - first_row) * width, zb * row + zc
+        for column in range(int(np.ceil(left)), int(np.floor(right)) + 1):
+            z = za * column + ez
+            if z < depth[line + column] and z >= -1.0:
+                depth[line + column] = z
+                ids[line + column] = face
 
 
-@njit(nogil=True, cache=True)
+@njit(nogil=True, cache=True, error_model="numpy")
 def _resolve(clip, faces, base, first_row, last_row, width, height, depth, ids, buffer, id_image):
     """Write a band of one item: u, v, z/w and id of what the z-buffer kept, zeros elsewhere."""
     sx, sy = 2.0 / width, 2.0 / height
@@ -224,7 +237,7 @@ def _resolve(clip, faces, base, first_row, last_row, width, height, depth, ids, 
             buffer[row, column, 3] = face + 1
 
 
-@njit(nogil=True, cache=True)
+@njit(nogil=True, cache=True, error_model="numpy")
 def draw_bins(start, stop, clip, screen, faces, items, bin_starts, entries, buffer, id_image):
     """Rasterize bins start..stop: each a band of rows of one item, drawn by one thread in ascending order of triangles."""
     height, width = buffer.shape[1], buffer.shape[2]
@@ -251,7 +264,7 @@ def draw_bins(start, stop, clip, screen, faces, items, bin_starts, entries, buff
         _resolve(clip, faces, base, first_row, last_row, width, height, depth, ids, buffer[item], id_image[item])
 
 
-@njit(nogil=True, cache=True)
+@njit(nogil=True, cache=True, error_model="numpy")
 def group_pixels(id_image, n_faces):
     """Covered pixels of one item sorted by triangle: (pixels, starts, triangles); pixels[starts[t] : starts[t + 1]] show triangles[t]."""
     flat = id_image.reshape(-1)
@@ -283,7 +296,7 @@ def group_pixels(id_image, n_faces):
     return pixels, starts, triangles
 
 
-@njit(nogil=True, cache=True)
+@njit(nogil=True, cache=True, error_model="numpy")
 def _add_pixel_gradient(clip, i, j, k, px, py, gradient, sums):
     """Add the gradient that one pixel's (u, v, z/w) sends to its triangle's corners: rows of (x, y, z, w)."""
     x0, y0 = clip[i, 0] - px * clip[i, 3], clip[i, 1] - py * clip[i, 3]
@@ -320,7 +333,7 @@ def _add_pixel_gradient(clip, i, j, k, px, py, gradient, sums):
     sums[2, 3] += g_w * t - px * gx2 - py * gy2
 
 
-@njit(nogil=True, cache=True)
+@njit(nogil=True, cache=True, error_model="numpy")
 def rasterize_gradient(start, stop, clip, faces, base, pixels, starts, triangles, gradient, corners):
     """Gradient of visible triangles start..stop of one item with respect to their corners: corners[t] is (3, 4), summed in pixel order."""
     height, width = gradient.shape[0], gradient.shape[1]
@@ -335,7 +348,7 @@ def rasterize_gradient(start, stop, clip, faces, base, pixels, starts, triangles
             _add_pixel_gradient(clip, i, j, k, px, py, gradient[row, column], corners[t])
 
 
-@njit(nogil=True, cache=True)
+@njit(nogil=True, cache=True, error_model="numpy")
 def add_corners(triangles, faces, base, corners, vertices):
     """Add the triangles' corner values to the vertices that they share, in ascending order of triangles."""
     for t in range(len(triangles)):
