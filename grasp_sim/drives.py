@@ -9,16 +9,21 @@ _FULL_LOAD = 0.98
 """Share of the effort limit at which a motor stands still: below 1, so that a saturated servo is felt."""
 _EASING = 0.1
 """Share of the effort limit over which a motor slows down before that."""
-_LEAD = 2.0
-"""Time steps of full speed by which a command may lead the slowest of its joints: enough for a servo to give all its force."""
+_LEAD = 3.0
+"""Time steps of full speed by which a motor may lead the slowest of its joints: enough for a servo to give all its force."""
 
 
 @dataclass(frozen=True)
 class Coupling:
-    """A joint that a mechanism drives from another one: `follower = clip(multiplier * driver + offset, lower, upper)`."""
+    """How a motor moves one joint: `follower = clip(multiplier * driver + offset, lower, upper)`, or of `|driver|`.
+
+    A motor goes by the name of the joint that it drives first; that joint follows it one to one unless a coupling says otherwise.
+    """
 
     follower: str
+    """A joint."""
     driver: str
+    """The motor."""
     multiplier: float = 1.0
     offset: float = 0.0
     """Radians or metres."""
@@ -26,51 +31,56 @@ class Coupling:
     """Radians or metres."""
     upper: float = np.inf
     """Radians or metres."""
+    absolute: bool = False
+    """Whether the motor's sign is dropped: it then flexes the joint both ways."""
 
     def position(self, driver_position: float) -> float:
         """Where the follower belongs when the driver is there."""
-        return float(np.clip(self.multiplier * driver_position + self.offset, self.lower, self.upper))
+        return float(np.clip(self._unclipped(driver_position), self.lower, self.upper))
 
     def slope(self, driver_position: float) -> float:
-        """How far the follower moves with the driver there: the multiplier, or 0 beyond the bounds."""
-        return self.multiplier if self.lower < self.multiplier * driver_position + self.offset < self.upper else 0.0
+        """How far the follower moves with the driver there; 0 beyond the bounds."""
+        if not self.lower < self._unclipped(driver_position) < self.upper:
+            return 0.0
+        return self.multiplier * (np.sign(driver_position) if self.absolute else 1.0)
+
+    def _unclipped(self, driver_position: float) -> float:
+        return self.multiplier * (abs(driver_position) if self.absolute else driver_position) + self.offset
 
 
 @dataclass
 class Drive:
-    """A driving joint with the joints that it moves along."""
+    """A motor with the joints that it moves."""
 
     followers: dict[str, Coupling]
+    """By joint."""
     target: float
-    """Where the driver shall go."""
+    """Where the motor shall go."""
     command: float
-    """Where its servo stands now."""
+    """Where it stands now."""
     effort: float
-    """What all joints may give together, as seen at the driver."""
+    """What all joints may give together, as seen at the motor."""
     velocity: float
+    """Largest speed."""
 
-    def advance(self, effort: float, lag: float, time_step: float) -> None:
+    def advance(self, positions: Mapping[str, float], efforts: Mapping[str, float], time_step: float) -> None:
         """Moves the command on by one time step, as a current-limited gear motor would.
 
-        `effort` is what all joints give, seen at the driver: near the limit the motor slows down, beyond it it gives way. `lag` is how
-        far the slowest joint is behind the command (in the driver's unit, positive towards the target): the mechanism is stiff, so the
-        command waits for it.
+        Near the effort limit the motor slows down, beyond it it gives way. The mechanism is stiff, so the command waits for the slowest
+        joint. `positions` and `efforts` are the joints', by name.
         """
         ahead = self.target - self.command
         largest = self.velocity * time_step
-        load = effort * np.sign(ahead) / self.effort
-        share = min((_FULL_LOAD - load) / _EASING, _LEAD - lag / largest, 1.0)
+        load = self._total_effort(efforts) * np.sign(ahead) / self.effort
+        share = min((_FULL_LOAD - load) / _EASING, _LEAD - self._lag(positions) / largest, 1.0)
         self.command += float(np.clip(ahead, -largest, largest)) * max(share, -1.0)
 
-    def lag(self, driver_position: float, follower_positions: Mapping[str, float]) -> float:
-        """How far the slowest joint is behind the command, in the driver's unit, positive towards the target."""
-        lags = [self.command - driver_position]
-        for name, coupling in self.followers.items():
-            slope = coupling.slope(self.command)
-            if slope != 0:
-                lags.append((coupling.position(self.command) - follower_positions[name]) / slope)
-        return max(lag * np.sign(self.target - self.command) for lag in lags)
+    def _lag(self, positions: Mapping[str, float]) -> float:
+        """How far the slowest joint is behind the command, in the motor's unit, positive towards the target."""
+        slopes = {name: coupling.slope(self.command) for name, coupling in self.followers.items()}
+        lags = [(self.followers[name].position(self.command) - positions[name]) / slope for name, slope in slopes.items() if slope != 0]
+        return max((lag * np.sign(self.target - self.command) for lag in lags), default=0.0)
 
-    def total_effort(self, driver_effort: float, follower_efforts: Mapping[str, float]) -> float:
-        """What all joints give together, as seen at the driver (by their powers at a common motion)."""
-        return driver_effort + sum(coupling.slope(self.command) * follower_efforts[name] for name, coupling in self.followers.items())
+    def _total_effort(self, efforts: Mapping[str, float]) -> float:
+        """What all joints give together, as seen at the motor (by their powers at a common motion)."""
+        return sum(coupling.slope(self.command) * efforts[name] for name, coupling in self.followers.items())

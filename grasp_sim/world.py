@@ -313,8 +313,8 @@ class World:
         """Advances `count` time steps; coupled joints follow their drivers in each."""
         for _ in range(count):
             for body, drives in self._drives.items():
-                for name, drive in drives.items():
-                    self._advance(body, name, drive)
+                for drive in drives.values():
+                    self._drive(body, drive)
             self._call(pybullet.stepSimulation)
         self.time += count * self.time_step
 
@@ -373,16 +373,19 @@ class World:
         states = self._call(pybullet.getJointStates, body, list(joints.values()))
         return {name: JointState(state[0], state[1], state[3]) for name, state in zip(joints, states, strict=True)}
 
+    def motor_positions(self, body: int) -> dict[str, float]:
+        """Where the motors of coupled joints stand (`couple_joints`), radians or metres, signed."""
+        return {name: drive.command for name, drive in self._drives.get(body, {}).items()}
+
     def set_joint_positions(self, body: int, positions: Mapping[str, float]) -> None:
-        """Puts joints somewhere, at rest; coupled joints go where their drivers put them."""
-        joints = self._bodies[body].joints
-        placed = dict(positions)
-        for name, drive in self._drives.get(body, {}).items():
-            if name in positions:
-                drive.command = drive.target = positions[name]
-                placed |= {follower: coupling.position(drive.command) for follower, coupling in drive.followers.items()}
+        """Puts joints somewhere, at rest; the name of a motor puts all joints that it drives where they belong."""
+        drives = self._drives.get(body, {})
+        placed = {name: position for name, position in positions.items() if name not in drives}
+        for name in positions.keys() & drives.keys():
+            drives[name].command = drives[name].target = positions[name]
+            placed |= {joint: coupling.position(positions[name]) for joint, coupling in drives[name].followers.items()}
         for name, position in placed.items():
-            self._call(pybullet.resetJointState, body, joints[name], position, 0.0)
+            self._call(pybullet.resetJointState, body, self._bodies[body].joints[name], position, 0.0)
 
     def set_joint_targets(
         self,
@@ -394,17 +397,18 @@ class World:
     ) -> None:
         """Position servos: each joint moves towards its target with at most its effort and velocity limit, and holds it.
 
-        The limits are the URDF's unless given by joint name. A joint that drives others (`couple_joints`) moves them along; its effort
-        is then what the whole mechanism gets. Followers take no targets of their own.
+        The limits are the URDF's unless given by name. The name of a motor (`couple_joints`) moves all joints that it drives; its
+        effort is what they get together. A joint that a motor drives takes no target of its own.
         """
         limits, drives = self._bodies[body].limits, self._drives.get(body, {})
+        driven = {joint for drive in drives.values() for joint in drive.followers} - drives.keys()
         for name, target in targets.items():
+            if name in driven:
+                raise ValueError(f"joint {name} is driven by a motor and takes no target of its own")
             effort = (max_efforts or {}).get(name, limits[name].effort)
             velocity = (max_velocities or {}).get(name, limits[name].velocity)
             if name in drives:
                 drives[name].target, drives[name].effort, drives[name].velocity = target, effort, velocity
-            elif any(name in drive.followers for drive in drives.values()):
-                raise ValueError(f"joint {name} follows another one and takes no target of its own")
             else:
                 self._servo(body, name, target, effort, velocity, gain=0.2)
 
@@ -422,30 +426,29 @@ class World:
         )
 
     def couple_joints(self, body: int, couplings: Iterable[Coupling]) -> None:
-        """From now on the followers move with their drivers, in both directions: a blocked follower stops its driver.
+        """From now on motors move these joints, which are rigidly geared to them: a blocked joint stops all joints of its motor.
 
-        Each joint gives at most its own URDF effort, all joints of a driver together at most the driver's effort limit.
+        Each joint gives at most its own URDF effort, all joints of a motor together at most the motor's effort limit.
         """
         states, limits = self.joint_states(body), self._bodies[body].limits
         drives: dict[str, Drive] = {}
         for coupling in couplings:
             name = coupling.driver
-            position = states[name].position
-            drive = drives.setdefault(name, Drive({}, position, position, limits[name].effort, limits[name].velocity))
-            drive.followers[coupling.follower] = coupling
+            if name not in drives:
+                start = states[name].position
+                drives[name] = Drive({name: Coupling(name, name)}, start, start, limits[name].effort, limits[name].velocity)
+            drives[name].followers[coupling.follower] = coupling
         self._drives[body] = drives
 
-    def _advance(self, body: int, name: str, drive: "Drive") -> None:
-        """One time step of a drive, and the servos of its joints set to where it stands."""
+    def _drive(self, body: int, drive: Drive) -> None:
+        """One time step of a motor, and the servos of its joints set to where it stands."""
         joints, limits = self._bodies[body].joints, self._bodies[body].limits
-        states = self._call(pybullet.getJointStates, body, [joints[each] for each in (name, *drive.followers)])
-        positions = {follower: state[0] for follower, state in zip(drive.followers, states[1:], strict=True)}
-        efforts = {follower: state[3] for follower, state in zip(drive.followers, states[1:], strict=True)}
-        lag = drive.lag(states[0][0], positions)
-        drive.advance(drive.total_effort(states[0][3], efforts), lag, self.time_step)
-        self._servo(body, name, drive.command, limits[name].effort, np.inf, gain=0.8)
-        for follower, coupling in drive.followers.items():
-            self._servo(body, follower, coupling.position(drive.command), limits[follower].effort, np.inf, gain=0.8)
+        states = self._call(pybullet.getJointStates, body, [joints[name] for name in drive.followers])
+        positions = {name: state[0] for name, state in zip(drive.followers, states, strict=True)}
+        efforts = {name: state[3] for name, state in zip(drive.followers, states, strict=True)}
+        drive.advance(positions, efforts, self.time_step)
+        for name, coupling in drive.followers.items():
+            self._servo(body, name, coupling.position(drive.command), limits[name].effort, np.inf, gain=0.8)
 
     # Constraints -----------------------------------------------------------------------------------------------------
 
