@@ -1,0 +1,119 @@
+"""What the unseen side may look like: completions of one object's visible surface, as implicit functions on a lattice.
+
+Every hypothesis bounds the object where the image cannot (a hull, a shell, a primitive) and is then carved by what the image did
+see: space observed to be empty is empty, below the support plane is nothing. All are negative inside, in metres.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+from scipy.ndimage import gaussian_filter
+from scipy.spatial import ConvexHull
+
+from invgraphics.geometry.isosurface import Lattice, build_lattice, extract_isosurface, keep_largest_component
+from optim.field_kernels import convex_field
+from optim.object_view import ObjectView
+
+LATTICE_SAMPLES = 260_000
+FINEST_SPACING = 0.0008
+"""Metres; thinner details than two of these are lost."""
+_FIELD_SMOOTHING = 0.7
+"""Standard deviation of the Gaussian over the field before the surface is taken, in lattice steps."""
+_HULL_POINTS = 1500
+
+
+@dataclass(frozen=True)
+class Workspace:
+    """Everything that the hypotheses of one object share."""
+
+    view: ObjectView
+    lattice: Lattice
+    points: np.ndarray
+    """(n, 3) the lattice's samples, world frame."""
+    carved: np.ndarray
+    """(n,) field of the observed empty space and of the half-space below the support plane; negative where the object may be."""
+
+
+@dataclass(frozen=True)
+class Hypothesis:
+    """One candidate for the whole shape of an object."""
+
+    name: str
+    vertices: np.ndarray
+    """(v, 3) world frame, metres."""
+    faces: np.ndarray
+    """(f, 3) int64; closed, outward."""
+
+
+def build_workspace(view: ObjectView, low: np.ndarray, high: np.ndarray) -> Workspace:
+    """A lattice over the world-frame box, with the space that the image carved from it."""
+    lattice = build_lattice(low, high, LATTICE_SAMPLES, FINEST_SPACING)
+    points = lattice.points()
+    carved = view.free_space(points)
+    if view.has_plane:
+        carved = np.maximum(carved, -points[:, 2])
+    return Workspace(view, lattice, points, carved)
+
+
+def bound_hull(workspace: Workspace, corners: np.ndarray) -> np.ndarray:
+    """Field of the convex hull of (m, 3) points."""
+    hull = ConvexHull(corners, qhull_options="QJ")
+    equations = np.unique(hull.equations.round(7), axis=0)
+    values = np.full(len(workspace.points), TRUNCATED_AWAY, dtype=np.float32)
+    near = workspace.carved < workspace.lattice.spacing * 3
+    inside = np.empty(int(near.sum()), dtype=np.float32)
+    convex_field(workspace.points[near], equations[:, :3], equations[:, 3], inside)
+    values[near] = inside
+    return values
+
+
+TRUNCATED_AWAY = 0.02
+"""Field value given, in metres, where a bound need not be evaluated because the image carved the place away."""
+
+
+def bound_shadow(workspace: Workspace, generator: np.random.Generator, floor: float) -> np.ndarray:
+    """Hull of the visible points and of their vertical shadow at the height `floor` (metres, world z)."""
+    points = choose_points(workspace.view.points, _HULL_POINTS, generator)
+    shadow = points.copy()
+    shadow[:, 2] = np.minimum(points[:, 2], floor)
+    return bound_hull(workspace, np.concatenate([points, shadow]))
+
+
+def bound_shell(workspace: Workspace, thickness: float) -> np.ndarray:
+    """Within `thickness` metres behind the visible surface, measured along its normal."""
+    view = workspace.view
+    pixels, depth = view.project(workspace.points)
+    column = np.clip(np.rint(pixels[:, 0]).astype(np.int64), 0, view.owned.shape[1] - 1)
+    row = np.clip(np.rint(pixels[:, 1]).astype(np.int64), 0, view.owned.shape[0] - 1)
+    facing = _facing_image(view)[row, column]
+    return np.minimum((depth - view.barrier[row, column]) * facing - thickness, TRUNCATED_AWAY)
+
+
+def _facing_image(view: ObjectView) -> np.ndarray:
+    """(h, w) cosine between the surface's normal and the ray, at least 0.25; 1 where no normal is known."""
+    image = np.ones(view.owned.shape)
+    pixels, _ = view.project(view.points)
+    columns, rows = np.rint(pixels).astype(np.int64).T
+    towards_camera = view.camera_centre - view.points
+    towards_camera /= np.linalg.norm(towards_camera, axis=1, keepdims=True)
+    image[rows, columns] = np.maximum((view.normals * towards_camera).sum(1), 0.25)
+    return image
+
+
+def choose_points(points: np.ndarray, count: int, generator: np.random.Generator) -> np.ndarray:
+    """At most `count` of (n, 3) points, at random."""
+    return points if len(points) <= count else points[generator.choice(len(points), count, replace=False)]
+
+
+def build_hypothesis(name: str, workspace: Workspace, bound: np.ndarray) -> Hypothesis | None:
+    """The closed surface of a bound, carved by the image; None where nothing is left."""
+    field = np.maximum(bound, workspace.carved).reshape(workspace.lattice.shape)
+    field = gaussian_filter(field.astype(np.float64), _FIELD_SMOOTHING)
+    if not (field[1:-1, 1:-1, 1:-1] < 0).any():
+        return None
+    vertices, faces = keep_largest_component(*extract_isosurface(field, workspace.lattice))
+    return Hypothesis(name, vertices, faces)
+
+
+Bound = Callable[[Workspace], np.ndarray]
