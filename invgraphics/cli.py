@@ -12,6 +12,7 @@ import argparse
 import importlib
 import sys
 from collections.abc import Sequence
+from types import ModuleType
 from typing import NoReturn
 
 from invgraphics import __version__
@@ -61,7 +62,7 @@ def _build_parser(words: Sequence[str]) -> OneLineParser:
     return parser
 
 
-def _import_command(name: str):
+def _import_command(name: str) -> ModuleType:
     return importlib.import_module(f"invgraphics.commands.{name}")
 
 

@@ -1,0 +1,262 @@
+"""Output folders: claimed before anything is computed, written so that an unfinished one cannot be taken for a finished one, read back.
+
+A folder holds `meshes/object_KK.ply` (camera frame, metres, KK the number of the mask), `scene.glb` (world frame), `metrics.json`, and
+`scene.json`, which is written last: where it is, everything is.
+"""
+
+import json
+import math
+import os
+import shutil
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from invgraphics import __version__
+from invgraphics.camera import Camera
+from invgraphics.errors import InputError
+from invgraphics.geometry.mesh import Mesh, icosphere, is_closed, load_mesh, volume
+from invgraphics.glb import encode_glb
+from invgraphics.reconstruction import Reconstruction
+from invgraphics.scene import AmbientLight, DirectionalLight, Light, Material, Plane, PointLight, Scene, SceneObject
+from invgraphics.transforms import invert
+
+SCENE_FORMAT_VERSION = 1
+_SCENE_FILE, _MESH_FOLDER = "scene.json", "meshes"
+_MARKER = ".invgraphics-output"
+_MARKER_TEXT = "This folder is written by invgraphics; `--overwrite` removes everything in it.\n"
+_UNITS = {"length": "m", "angle": "rad", "colour": "linear RGB in [0, 1]", "K": "pixels, pixel centres at integer coordinates"}
+_ELLIPSOID_SUBDIVISIONS = 3
+_SMALLEST_BASE_COLOUR = 1e-3
+
+
+def claim_output_folder(out: Path, overwrite: bool) -> None:
+    """Makes `out` an empty folder that is marked as this program's.
+
+    Raises:
+        InputError: it holds something and `overwrite` is not set, or holds something that this program did not write.
+    """
+    if out.exists() and not out.is_dir():
+        raise InputError(f"{out} is a file; the output must be a folder")
+    if out.is_dir() and any(out.iterdir()):
+        if not overwrite:
+            raise InputError(f"output folder {out} is not empty; name another one, or give --overwrite to replace old results")
+        if not (out / _MARKER).is_file():
+            raise InputError(f"output folder {out} holds files that invgraphics did not write, so it is not overwritten; name another one")
+        _empty_folder(out)
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+        (out / _MARKER).write_text(_MARKER_TEXT)
+    except OSError as error:
+        raise InputError(f"output folder {out} cannot be written: {error.strerror}") from error
+
+
+def save_reconstruction(reconstruction: Reconstruction, out: Path, scores: Mapping[str, Any] | None = None) -> None:
+    """Writes a reconstruction to a folder (made where it does not exist) that holds no other.
+
+    Args:
+        reconstruction: every mesh of it closed, with outward faces.
+        out: the folder.
+        scores: what `metrics.json` is to say under "scores", JSON values; non-finite numbers become null.
+
+    Raises:
+        InputError: the folder holds a scene already.
+        ValueError: a mesh is not closed or faces inwards.
+    """
+    if (out / _SCENE_FILE).exists() or (out / _MESH_FOLDER).exists():
+        raise InputError(f"{out} holds a scene already; results are not mixed: name another folder, or give --overwrite")
+    scene = reconstruction.scene
+    surfaces = [_build_surface(shape) for shape in scene.objects]
+    (out / _MESH_FOLDER).mkdir(parents=True)
+    for index, shape, surface in zip(reconstruction.mask_indices, scene.objects, surfaces, strict=True):
+        T_camera_object = scene.camera.T_camera_world @ shape.T_world_object
+        _tint(surface, shape.material).transformed(T_camera_object).to_trimesh().export(out / _mesh_file(index))
+    (out / "scene.glb").write_bytes(encode_glb(scene, surfaces))
+    write_json(out / "metrics.json", _describe_metrics(reconstruction, scores))
+    write_json(out / _SCENE_FILE, _describe_scene(reconstruction))
+
+
+def load_scene(out: Path) -> Scene:
+    """Reads the scene that `save_reconstruction` wrote; vertices come back to float32, colours to 8-bit sRGB accuracy.
+
+    Raises:
+        InputError: there is no finished scene, or it was written in another format.
+    """
+    path = out / _SCENE_FILE
+    if not path.is_file():
+        raise InputError(f"{out} holds no finished reconstruction: it has no {_SCENE_FILE}; make one with `invgraphics reconstruct`")
+    try:
+        content = json.loads(path.read_text())
+        if content["version"] != SCENE_FORMAT_VERSION:
+            raise InputError(f"{path} has format version {content['version']}; this program reads version {SCENE_FORMAT_VERSION}")
+        camera = _parse_camera(content["camera"])
+        objects = tuple(_load_object(row, out, camera) for row in content["objects"])
+        plane = None if content["plane"] is None else Plane(_parse_material(content["plane"]["material"]))
+        return Scene(objects, tuple(_parse_light(row) for row in content["lights"]), plane, camera)
+    except (json.JSONDecodeError, KeyError, TypeError) as error:
+        raise InputError(f"{path} is damaged ({type(error).__name__}: {error}); reconstruct again") from error
+
+
+def write_json(path: Path, content: Any) -> None:
+    """Writes JSON in one step (a reader sees the old file or the new one); non-finite numbers become null."""
+    partial = path.with_name(path.name + ".partial")
+    partial.write_text(json.dumps(_replace_non_finite(content), indent=1, allow_nan=False) + "\n")
+    os.replace(partial, path)
+
+
+def _empty_folder(folder: Path) -> None:
+    """Removes what a folder holds, the scene first (so that an interruption leaves nothing that looks finished), the marker last."""
+    for path in sorted(folder.iterdir(), key=lambda path: (path.name != _SCENE_FILE, path.name == _MARKER)):
+        if path.is_dir() and not path.is_symlink():
+            shutil.rmtree(path)
+        else:
+            path.unlink()
+
+
+def _mesh_file(mask_index: int) -> str:
+    return f"{_MESH_FOLDER}/object_{mask_index:02d}.ply"
+
+
+def _build_surface(shape: SceneObject) -> Mesh:
+    """The object's mesh, or its ellipsoid as one; object frame."""
+    if shape.mesh is None:
+        sphere, faces = icosphere(_ELLIPSOID_SUBDIVISIONS)
+        return Mesh(sphere.to(shape.radii) * shape.radii.detach(), faces.to(shape.radii.device))
+    if not is_closed(shape.mesh.faces) or float(volume(shape.mesh.vertices.detach(), shape.mesh.faces)) <= 0:
+        raise ValueError(f"the mesh of {shape.name} is not a closed surface with outward faces")
+    return shape.mesh
+
+
+def _tint(mesh: Mesh, material: Material) -> Mesh:
+    """The mesh with the colours that it is seen in: base colour times vertex colours."""
+    base = material.base_colour.detach()
+    colours = torch.ones_like(mesh.vertices) if mesh.colours is None else mesh.colours.detach()
+    return replace(mesh, vertices=mesh.vertices.detach(), colours=colours * base)
+
+
+def _untint(mesh: Mesh, material: Material) -> Mesh:
+    return replace(mesh, colours=mesh.colours / material.base_colour.clamp(min=_SMALLEST_BASE_COLOUR))
+
+
+def _describe_scene(reconstruction: Reconstruction) -> dict[str, Any]:
+    scene = reconstruction.scene
+    pairs = zip(reconstruction.mask_indices, scene.objects, strict=True)
+    return {
+        "format": "invgraphics scene",
+        "version": SCENE_FORMAT_VERSION,
+        "generator": f"invgraphics {__version__}",
+        "image": reconstruction.observation.name,
+        "units": _UNITS,
+        "T_world_camera": _list(scene.camera.T_world_camera),
+        "camera": {
+            "K": _list(scene.camera.K),
+            "width": scene.camera.width,
+            "height": scene.camera.height,
+            "T_world_camera": _list(scene.camera.T_world_camera),
+        },
+        "plane": None if scene.plane is None else _describe_plane(scene.plane, scene.camera),
+        "objects": [_describe_object(index, shape, scene.camera) for index, shape in pairs],
+        "left_out": {str(index): reason for index, reason in sorted(reconstruction.left_out.items())},
+        "lights": [_describe_light(light) for light in scene.lights],
+    }
+
+
+def _describe_object(mask_index: int, shape: SceneObject, camera: Camera) -> dict[str, Any]:
+    return {
+        "name": shape.name,
+        "mask_index": mask_index,
+        "T_world_object": _list(shape.T_world_object),
+        "T_camera_object": _list(camera.T_camera_world @ shape.T_world_object),
+        "ellipsoid": {"radii_m": _list(shape.radii)},
+        "material": _describe_material(shape.material),
+        "mesh": _mesh_file(mask_index),
+        "mesh_is_ellipsoid": shape.mesh is None,
+        "mesh_has_vertex_colours": shape.mesh is not None and shape.mesh.colours is not None,
+    }
+
+
+def _describe_plane(plane: Plane, camera: Camera) -> dict[str, Any]:
+    """The plane z = 0 of the world frame; its equation in the camera frame too: `normal_camera . x = offset_camera_m`."""
+    T_camera_world = camera.T_camera_world
+    normal = T_camera_world[:3, 2]
+    return {
+        "normal_world": [0.0, 0.0, 1.0],
+        "offset_world_m": 0.0,
+        "normal_camera": _list(normal),
+        "offset_camera_m": float(normal @ T_camera_world[:3, 3]),
+        "material": _describe_material(plane.material),
+    }
+
+
+def _describe_material(material: Material) -> dict[str, Any]:
+    return {
+        "base_colour": _list(material.base_colour),
+        "metallic": float(material.metallic),
+        "roughness": float(material.roughness),
+    }
+
+
+def _describe_light(light: Light) -> dict[str, Any]:
+    if isinstance(light, PointLight):
+        return {"type": "point", "position": _list(light.position), "intensity": _list(light.intensity)}
+    if isinstance(light, DirectionalLight):
+        return {"type": "directional", "direction": _list(light.direction), "irradiance": _list(light.irradiance)}
+    return {"type": "ambient", "sh": _list(light.sh)}
+
+
+def _describe_metrics(reconstruction: Reconstruction, scores: Mapping[str, Any] | None) -> dict[str, Any]:
+    return {
+        "image": reconstruction.observation.name,
+        "seconds": reconstruction.seconds,
+        "seconds_total": sum(reconstruction.seconds.values()),
+        "peak_memory_bytes": reconstruction.peak_memory_bytes,
+        "stages": [{"stage": stage.stage, "outcome": stage.outcome, "loss": stage.loss} for stage in reconstruction.history],
+        "left_out": {str(index): reason for index, reason in sorted(reconstruction.left_out.items())},
+        "scores": None if scores is None else dict(scores),
+    }
+
+
+def _parse_camera(row: Mapping[str, Any]) -> Camera:
+    return Camera(torch.tensor(row["K"]), row["height"], row["width"], torch.tensor(row["T_world_camera"]))
+
+
+def _parse_material(row: Mapping[str, Any]) -> Material:
+    return Material(torch.tensor(row["base_colour"]), torch.tensor(row["metallic"]), torch.tensor(row["roughness"]))
+
+
+def _parse_light(row: Mapping[str, Any]) -> Light:
+    if row["type"] == "point":
+        return PointLight(torch.tensor(row["position"]), torch.tensor(row["intensity"]))
+    if row["type"] == "directional":
+        return DirectionalLight(torch.tensor(row["direction"]), torch.tensor(row["irradiance"]))
+    if row["type"] == "ambient":
+        return AmbientLight(torch.tensor(row["sh"]))
+    raise InputError(f"light type {row['type']!r} is unknown; the types are point, directional, ambient")
+
+
+def _load_object(row: Mapping[str, Any], out: Path, camera: Camera) -> SceneObject:
+    T_world_object, material = torch.tensor(row["T_world_object"]), _parse_material(row["material"])
+    shape = SceneObject(row["name"], T_world_object, torch.tensor(row["ellipsoid"]["radii_m"]), material)
+    if row["mesh_is_ellipsoid"]:
+        return shape
+    path = out / row["mesh"]
+    if not path.is_file():
+        raise InputError(f"no such mesh: {path}, which {out / _SCENE_FILE} names; reconstruct again")
+    mesh = load_mesh(path).transformed(invert(T_world_object) @ camera.T_world_camera)
+    return replace(shape, mesh=_untint(mesh, material) if row["mesh_has_vertex_colours"] else replace(mesh, colours=None))
+
+
+def _list(values: Tensor) -> list[Any]:
+    return values.detach().cpu().tolist()
+
+
+def _replace_non_finite(value: Any) -> Any:
+    if isinstance(value, float):
+        return value if math.isfinite(value) else None
+    if isinstance(value, Mapping):
+        return {key: _replace_non_finite(item) for key, item in value.items()}
+    return [_replace_non_finite(item) for item in value] if isinstance(value, list | tuple) else value
