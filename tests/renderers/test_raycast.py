@@ -1,13 +1,16 @@
-"""Analytic ellipsoids against marching, supersampling and finite differences."""
+"""Analytic ellipsoids and scenes of them against marching, supersampling and finite differences."""
 
 import math
+from dataclasses import replace
 
 import pytest
 import torch
 from torch import Tensor
 
 from invgraphics.camera import Camera
+from invgraphics.scene import AmbientLight, DirectionalLight, Material, Plane, PointLight, Scene, SceneObject
 from invgraphics.transforms import rigid, so3_exp
+from renderers.protocol import BACKGROUND_ID, PLANE_ID, Renderer, make_renderer
 from renderers.raycast.ellipsoids import (
     bounding_boxes,
     ellipsoid_coverage,
@@ -16,6 +19,7 @@ from renderers.raycast.ellipsoids import (
     ellipsoid_signed_distance,
     project_ellipsoids,
 )
+from renderers.raycast.renderer import RaycastRenderer
 
 
 def double(*values: float) -> Tensor:
@@ -272,3 +276,148 @@ def test_gradients_are_finite_everywhere(dtype: torch.dtype):
         assert output.isfinite().all()
         for gradient in torch.autograd.grad(output.sum(), [poses, radii, K], retain_graph=True):
             assert gradient.isfinite().all()
+
+
+def material(red: float, green: float, blue: float, roughness: float = 0.6) -> Material:
+    return Material(double(red, green, blue), double(0)[0], double(roughness)[0])
+
+
+def table_scene(size: tuple[int, int] = (60, 80)) -> Scene:
+    """Two ellipsoids on a table, one in front of the other, and a third that is sunk into it; a camera that looks down at them."""
+    tilt = math.radians(-125.0)
+    T_world_camera = rigid(so3_exp(double(tilt, 0, 0)), double(0, -0.5, 0.4))
+    height, width = size
+    focal = 1.3 * width
+    K = double(focal, 0, (width - 1) / 2, 0, focal, (height - 1) / 2, 0, 0, 1).reshape(3, 3)
+    camera = Camera(K, height, width, T_world_camera)
+    turned = so3_exp(double(0.3, 0.4, 0.2))
+    objects = (
+        SceneObject("near", rigid(turned, double(0.02, -0.05, 0.05)), double(0.05, 0.03, 0.05), material(0.8, 0.2, 0.1)),
+        SceneObject("far", rigid(turned.T, double(-0.03, 0.05, 0.06)), double(0.04, 0.05, 0.06), material(0.1, 0.7, 0.3, 0.3)),
+        SceneObject("sunk", rigid(turned, double(0.12, 0.02, 0.01)), double(0.04, 0.04, 0.03), material(0.2, 0.3, 0.9)),
+    )
+    sh = torch.zeros(9, 3, dtype=torch.float64)
+    sh[0], sh[2] = 1.0, 0.3
+    lights = (
+        PointLight(double(0.4, -0.3, 0.9), double(2, 2, 2)),
+        DirectionalLight(double(0.5, 0.5, -1), double(1, 1, 1)),
+        AmbientLight(sh),
+    )
+    return Scene(objects, lights, Plane(material(0.5, 0.5, 0.4)), camera)
+
+
+def without_tilt(scene: Scene) -> Scene:
+    """The same from a camera that also sees above the horizon."""
+    T_world_camera = rigid(so3_exp(double(math.radians(-92.0), 0, 0)), double(0, -0.5, 0.1))
+    return replace(scene, camera=replace(scene.camera, T_world_camera=T_world_camera))
+
+
+def test_a_renderer_of_the_protocol():
+    renderer = make_renderer("raycast")
+    assert isinstance(renderer, Renderer)
+    assert isinstance(renderer, RaycastRenderer)
+
+
+def test_pixels_show_what_their_rays_meet_first():
+    """Depth, ids and normals against marching along every ray through the union of ellipsoids and the half space below the table."""
+    scene = table_scene((30, 40))
+    rendered = RaycastRenderer()(scene, scene.camera)
+    depths = torch.linspace(0.3, 1.2, 1801, dtype=torch.float64)
+    points = scene.camera.rays() * depths[:, None, None, None]
+    points = points @ scene.camera.T_world_camera[:3, :3].T + scene.camera.T_world_camera[:3, 3]
+    inside = [level(item.T_world_object, item.radii, points) < 1 for item in scene.objects]
+    inside = torch.stack([*inside, points[..., 2] < 0])
+    first = torch.where(inside.any(1), inside.to(torch.int8).argmax(1), len(depths))
+    nearest, winner = first.min(0)
+    expected_ids = torch.where(winner == len(scene.objects), PLANE_ID, winner)
+    decided = first.sort(0).values[:2].diff(dim=0)[0] > 2
+    assert decided.to(torch.float64).mean() > 0.95
+    assert torch.equal(rendered.object_ids[decided], expected_ids[decided])
+    on_rim = (rendered.normals * (points[1] - points[0])).sum(-1).abs() < 0.2 * (points[1] - points[0]).norm(dim=-1)
+    smooth = decided & ~on_rim
+    torch.testing.assert_close(rendered.depth[smooth], depths[nearest[smooth]], atol=1.5e-3, rtol=0)
+    assert (rendered.normals[rendered.object_ids == PLANE_ID] == double(0, 0, 1)).all()
+
+
+def test_soft_coverage_is_the_share_that_each_object_shows():
+    """Occlusion included, against the ids of an image of eight times the size."""
+    scene = table_scene()
+    rendered = RaycastRenderer()(scene, scene.camera)
+    factor = 8
+    fine = RaycastRenderer(shadows=False)(scene, scene.camera.resize(factor * scene.camera.width, factor * scene.camera.height))
+    for k in range(len(scene.objects)):
+        shares = (fine.object_ids == k).to(torch.float64).reshape(scene.camera.height, factor, scene.camera.width, factor).mean(dim=(1, 3))
+        error = (rendered.coverage[k] - shares).abs()
+        assert error.mean() < 3e-3
+    assert (rendered.foreground < 1 + 1e-9).all()
+
+
+def test_colour_is_that_of_a_supersampled_image():
+    scene = table_scene()
+    rendered = RaycastRenderer()(scene, scene.camera)
+    factor = 6
+    fine = RaycastRenderer()(scene, scene.camera.resize(factor * scene.camera.width, factor * scene.camera.height))
+    mean = fine.colour.reshape(scene.camera.height, factor, scene.camera.width, factor, 3).mean(dim=(1, 3))
+    error = (rendered.colour - mean).abs()
+    assert error.mean() < 3e-3
+    assert error.quantile(0.99) < 0.06
+
+
+def test_objects_darken_the_table_behind_them_and_not_their_lit_side():
+    scene = table_scene()
+    dark, lit = RaycastRenderer()(scene, scene.camera), RaycastRenderer(shadows=False)(scene, scene.camera)
+    lost = (lit.colour - dark.colour).sum(-1)
+    assert (lost > -1e-9).all()
+    table = dark.object_ids == PLANE_ID
+    assert 0.03 < (lost[table] > 0.1).to(torch.float64).mean() < 0.5
+    alone = replace(scene, objects=scene.objects[:1])
+    both = [RaycastRenderer(shadows=shadows)(alone, scene.camera) for shadows in (True, False)]
+    on_object = both[0].coverage[0] > 0.999
+    torch.testing.assert_close(both[0].colour[on_object], both[1].colour[on_object], atol=2e-3, rtol=0)
+
+
+def test_nothing_is_seen_above_the_horizon_nor_in_an_empty_scene():
+    scene = without_tilt(table_scene())
+    rendered = RaycastRenderer()(scene, scene.camera)
+    assert (rendered.object_ids == BACKGROUND_ID).any()
+    assert (rendered.object_ids == PLANE_ID).any()
+    sky = (rendered.object_ids == BACKGROUND_ID) & (rendered.foreground < 1e-9)
+    for image in (rendered.depth, rendered.colour, rendered.normals):
+        assert (image[sky] == 0).all()
+        assert image.isfinite().all()
+    empty = RaycastRenderer()(replace(scene, objects=(), plane=None), scene.camera)
+    assert empty.coverage.shape == (0, 60, 80)
+    assert (empty.object_ids == BACKGROUND_ID).all()
+    floating = RaycastRenderer()(replace(scene, plane=None), scene.camera)
+    assert set(floating.object_ids.unique().tolist()) == {BACKGROUND_ID, 0, 1, 2}
+
+
+def test_gradients_of_whole_images_against_finite_differences():
+    """A random projection of every image, in poses, radii, materials, lights and camera."""
+    scene = table_scene((24, 32))
+    renderer = RaycastRenderer(softness=2.0, light_radius=0.2)
+    generator = torch.Generator().manual_seed(0)
+    weights = [torch.rand(24, 32, count, dtype=torch.float64, generator=generator) for count in (3, 1, 3, 3)]
+
+    def images(translation, rotation, radii, colour, roughness, place, sh, K, eye):
+        poses = rigid(rotation, translation)
+        objects = tuple(SceneObject(str(k), poses[k], radii[k], Material(colour[k], double(0)[0], roughness[k])) for k in range(len(radii)))
+        camera = Camera(K, 24, 32, rigid(scene.camera.T_world_camera[:3, :3], eye))
+        lights = (PointLight(place, double(2, 2, 2)), AmbientLight(sh))
+        out = renderer(replace(scene, objects=objects, lights=lights), camera)
+        parts = (out.colour, out.depth[..., None], out.normals, out.coverage.permute(1, 2, 0))
+        return tuple((part * weight).sum() for part, weight in zip(parts, weights, strict=True))
+
+    objects = scene.objects
+    inputs = [
+        torch.stack([item.T_world_object[:3, 3] for item in objects]),
+        torch.stack([item.T_world_object[:3, :3] for item in objects]),
+        torch.stack([item.radii for item in objects]),
+        torch.stack([item.material.base_colour for item in objects]),
+        torch.stack([item.material.roughness for item in objects]),
+        scene.lights[0].position,
+        scene.lights[2].sh,
+        scene.camera.K,
+        scene.camera.T_world_camera[:3, 3],
+    ]
+    assert torch.autograd.gradcheck(images, [x.clone().requires_grad_() for x in inputs], eps=1e-8, atol=1e-4, rtol=1e-4)

@@ -1,0 +1,208 @@
+"""A whole scene of ellipsoids on a support plane, rendered analytically: colours with shadows, depth, ids, soft silhouettes, normals."""
+
+from dataclasses import dataclass
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+
+from invgraphics.camera import Camera
+from invgraphics.scene import Scene
+from invgraphics.transforms import transform_directions, transform_points
+from renderers.protocol import BACKGROUND_ID, PLANE_ID, Capabilities, Rendered
+from renderers.raycast.ellipsoids import bounding_boxes, ellipsoid_coverage, ellipsoid_depth, ellipsoid_normals
+from renderers.shading import compute_ellipsoid_shadows, material_at, shade_ggx
+
+_LEAST_COVERAGE = 1e-3
+"""Fragments that cover less of their pixel are dropped: the silhouettes' reach ends about two widths out."""
+
+
+@dataclass(frozen=True)
+class Fragments:
+    """What the f pieces of surface that pixels see look like, in no order. One object gives a pixel at most one fragment."""
+
+    pixels: Int[Tensor, " f"]
+    """Index of the pixel, row by row."""
+    owners: Int[Tensor, " f"]
+    """Index of the object."""
+    depth: Float[Tensor, " f"]
+    """Metres along the camera's z."""
+    coverage: Float[Tensor, " f"]
+    """Share of the pixel that the object covers, other objects left aside."""
+    hit: Tensor
+    """(f,) bool: whether the ray through the pixel's centre meets the object."""
+    normals: Float[Tensor, "f 3"]
+    """Unit outward normals, world frame."""
+
+    def select(self, keep: Tensor) -> "Fragments":
+        """Those that a mask or index picks, in its order."""
+        return Fragments(*(value[keep] for value in vars(self).values()))
+
+
+class RaycastRenderer:
+    """Renders each object as its ellipsoid, whether or not it has a mesh; exact depth and normals, silhouettes with a gradient, shadows.
+
+    Args:
+        softness: width of the silhouettes in pixels (see `ellipsoid_coverage`); about 1 looks like an anti-aliased image.
+        shadows: whether ellipsoids shadow the plane and each other.
+        light_radius: half angle in radians under which blockers see the lights; sets the width of the penumbrae.
+    """
+
+    name = "raycast"
+    capabilities = Capabilities(
+        draws_meshes=False,
+        vertex_colours=False,
+        silhouette_gradients=True,
+        shadows="ellipsoids",
+        deterministic=True,
+        float64=True,
+        devices=("cpu", "cuda"),
+    )
+
+    def __init__(self, softness: float = 1.0, shadows: bool = True, light_radius: float = 0.05):
+        self.softness = softness
+        self.shadows = shadows
+        self.light_radius = light_radius
+
+    def __call__(self, scene: Scene, camera: Camera) -> Rendered:
+        """The scene seen by the camera. Differentiable in everything that the scene and the camera hold."""
+        rays = camera.rays()
+        plane_depth = _plane_depth(camera, rays) if scene.plane is not None else torch.full_like(rays[..., 0], torch.inf)
+        fragments = cast_fragments(scene, camera, rays, self.softness)
+        flat_plane = plane_depth.reshape(-1)
+        fragments = _front_to_back(fragments.select(fragments.depth.detach() < flat_plane[fragments.pixels]))
+        visible, remaining = _visible_shares(fragments, rays[..., 0].numel())
+        buffers = _nearest_surface(fragments, flat_plane, camera)
+        colour = self._colour(scene, camera, rays, fragments, visible, flat_plane, remaining)
+        return _assemble(scene, camera, fragments, visible, colour, *buffers)
+
+    def _colour(
+        self, scene: Scene, camera: Camera, rays: Tensor, fragments: Fragments, visible: Tensor, plane_depth: Tensor, remaining: Tensor
+    ) -> Tensor:
+        """Linear RGB (h w, 3): shares of the fragments' radiances and, behind them, of the plane's; black where there is nothing."""
+        colour = rays.new_zeros(len(plane_depth), 3)
+        if len(fragments.pixels):
+            materials = material_at([item.material for item in scene.objects], fragments.owners)
+            surface = (fragments.pixels, fragments.depth, fragments.normals, fragments.owners)
+            colour = colour.index_add(0, fragments.pixels, visible[:, None] * self._shade(scene, camera, rays, materials, *surface))
+        if scene.plane is None:
+            return colour
+        pixels = (plane_depth.isfinite() & (remaining.detach() > _LEAST_COVERAGE)).nonzero()[:, 0]
+        owners = torch.full_like(pixels, -1)
+        materials = material_at([scene.plane.material], torch.zeros_like(pixels))
+        up = torch.zeros(len(pixels), 3, dtype=rays.dtype, device=rays.device)
+        up[:, 2] = 1
+        shaded = self._shade(scene, camera, rays, materials, pixels, plane_depth[pixels], up, owners)
+        return colour.index_add(0, pixels, remaining[pixels, None] * shaded)
+
+    def _shade(
+        self,
+        scene: Scene,
+        camera: Camera,
+        rays: Tensor,
+        materials: tuple[Tensor, Tensor, Tensor],
+        pixels: Tensor,
+        depth: Tensor,
+        normals: Tensor,
+        owners: Tensor,
+    ) -> Tensor:
+        """Radiance (m, 3) of m surface points, given by pixel and depth."""
+        positions = transform_points(camera.T_world_camera, rays.reshape(-1, 3)[pixels] * depth[:, None])
+        views = torch.nn.functional.normalize(camera.T_world_camera[:3, 3] - positions, dim=-1, eps=1e-12)
+        visibility = None
+        if self.shadows and scene.objects:
+            poses, radii = stack_ellipsoids(scene)
+            visibility = compute_ellipsoid_shadows(positions, scene.lights, poses, radii, owners, self.light_radius)
+        return shade_ggx(positions, normals, views, *materials, scene.lights, visibility)
+
+
+def stack_ellipsoids(scene: Scene) -> tuple[Float[Tensor, "n 4 4"], Float[Tensor, "n 3"]]:
+    """Poses (object to world) and radii of all objects. There must be one at least."""
+    return torch.stack([item.T_world_object for item in scene.objects]), torch.stack([item.radii for item in scene.objects])
+
+
+def _plane_depth(camera: Camera, rays: Tensor) -> Tensor:
+    """Depth (h, w) of z = 0 in the world, seen from above; infinite on rays that miss it or lie within 0.05 degrees of the horizon."""
+    fall = -(rays @ camera.T_world_camera[2, :3])
+    height = camera.T_world_camera[2, 3]
+    met = (fall > 1e-3) & (height > 0)
+    return torch.where(met, height / torch.where(met, fall, 1.0), torch.inf)
+
+
+def cast_fragments(scene: Scene, camera: Camera, rays: Float[Tensor, "h w 3"], softness: float) -> Fragments:
+    """All fragments of all objects, each cast in its own bounding box."""
+    if not scene.objects:
+        index, value = torch.zeros(0, dtype=torch.int64, device=rays.device), rays.new_zeros(0)
+        return Fragments(index, index, value, value, index.bool(), rays.new_zeros(0, 3))
+    poses, radii = stack_ellipsoids(scene)
+    poses = camera.T_camera_world @ poses
+    boxes = bounding_boxes(poses, radii, camera.K, camera.height, camera.width, margin=2 * softness + 1)
+    parts = [_cast_in_box(k, poses[k : k + 1], radii[k : k + 1], camera, rays, boxes[k], softness) for k in range(len(radii))]
+    return Fragments(*(torch.cat(values) for values in zip(*(vars(part).values() for part in parts), strict=True)))
+
+
+def _cast_in_box(index: int, pose: Tensor, radii: Tensor, camera: Camera, rays: Tensor, box: Tensor, softness: float) -> Fragments:
+    left, top, right, bottom = box.tolist()
+    crop = rays[top:bottom, left:right].reshape(1, -1, 3)
+    rows = torch.arange(top, bottom, device=rays.device)[:, None]
+    pixels = (rows * camera.width + torch.arange(left, right, device=rays.device)).reshape(-1)
+    focal = torch.stack([camera.K[0, 0], camera.K[1, 1]])[None]
+    coverage = ellipsoid_coverage(pose, radii, crop, focal, softness)[0]
+    found = ellipsoid_depth(pose, radii, crop)
+    normals = ellipsoid_normals(pose, radii, crop, found.depth)[0]
+    normals = transform_directions(camera.T_world_camera, normals)
+    keep = (coverage.detach() > _LEAST_COVERAGE) & (found.depth[0].detach() > 0)
+    owners = torch.full_like(pixels, index)
+    return Fragments(pixels, owners, found.depth[0], coverage, found.hit[0], normals).select(keep)
+
+
+def _front_to_back(fragments: Fragments) -> Fragments:
+    """Sorted by pixel and, within a pixel, by depth."""
+    by_depth = fragments.depth.detach().argsort()
+    by_pixel = fragments.pixels[by_depth].argsort(stable=True)
+    return fragments.select(by_depth[by_pixel])
+
+
+def _visible_shares(fragments: Fragments, n_pixels: int) -> tuple[Tensor, Tensor]:
+    """How much of its pixel each sorted fragment shows (f,), and how much of each pixel nothing covers (h w,).
+
+    Nearer fragments hide farther ones in proportion to their coverage, as if silhouettes of different objects were independent.
+    """
+    _, slot, counts = torch.unique_consecutive(fragments.pixels, return_inverse=True, return_counts=True)
+    first = counts.cumsum(0) - counts
+    rank = torch.arange(len(slot), device=slot.device) - first[slot]
+    layers = int(counts.max()) if len(counts) else 0
+    open_share = fragments.coverage.new_ones(len(counts), layers + 1)
+    open_share = open_share.index_put((slot, rank + 1), 1 - fragments.coverage).cumprod(dim=1)
+    visible = fragments.coverage * open_share[slot, rank]
+    remaining = fragments.coverage.new_ones(n_pixels)
+    return visible, remaining.index_put((fragments.pixels[first],), open_share[:, -1])
+
+
+def _nearest_surface(fragments: Fragments, plane_depth: Tensor, camera: Camera) -> tuple[Tensor, Tensor, Tensor]:
+    """Depth (h w,), owner (h w,) and world normal (h w, 3) of what the rays through the pixels' centres meet first."""
+    on_plane = plane_depth.isfinite()
+    depth = torch.where(on_plane, plane_depth, 0.0)
+    ids = torch.where(on_plane, PLANE_ID, BACKGROUND_ID)
+    normals = torch.zeros(len(ids), 3, dtype=depth.dtype, device=depth.device)
+    normals[:, 2] = on_plane.to(depth.dtype)
+    hits = fragments.select(fragments.hit)
+    nearest = torch.ones_like(hits.pixels, dtype=torch.bool)
+    nearest[1:] = hits.pixels[1:] != hits.pixels[:-1]
+    hits = hits.select(nearest)
+    index = (hits.pixels,)
+    return depth.index_put(index, hits.depth), ids.index_put(index, hits.owners), normals.index_put(index, hits.normals)
+
+
+def _assemble(
+    scene: Scene, camera: Camera, fragments: Fragments, visible: Tensor, colour: Tensor, depth: Tensor, ids: Tensor, normals: Tensor
+) -> Rendered:
+    size = (camera.height, camera.width)
+    coverage = visible.new_zeros(len(scene.objects), len(depth)).index_put((fragments.owners, fragments.pixels), visible)
+    return Rendered(
+        colour=colour.reshape(*size, 3),
+        depth=depth.reshape(size),
+        object_ids=ids.reshape(size),
+        coverage=coverage.reshape(-1, *size),
+        normals=normals.reshape(*size, 3),
+    )
