@@ -48,6 +48,8 @@ class SupportPlane:
     """`normal . x = offset_m` for points x of the plane, camera frame, metres; negative."""
     inliers: Bool[Tensor, "h w"]
     """Pixels outside the masks whose depth agrees with the plane."""
+    noise: float
+    """Standard deviation of the inliers in inverse depth, 1/m: `noise * z**2` is that of the depth at z, metres."""
     T_world_camera: Float[Tensor, "4 4"]
     """World frame: z along the normal, the plane at z = 0, x along the camera's x axis as far as the plane allows, origin below the mean
     point of the objects (of the plane's pixels where there are no masks)."""
@@ -83,7 +85,7 @@ def find_support_plane(observation: Observation, generator: torch.Generator) -> 
     inliers = usable & ((inverse_depth - rays @ plane).abs() < 3 * noise)
     if float((inliers * weights).sum() / weights.sum()) < _MIN_SUPPORT:
         return None
-    return _build_plane(plane, inliers, observation)
+    return _build_plane(plane, noise, inliers, observation)
 
 
 def _invert_depth(observation: Observation) -> Float[Tensor, "h w"]:
@@ -161,7 +163,7 @@ def _refit(plane: Float[Tensor, "3"], rays: Float[Tensor, "n 3"], inverse_depth:
     return plane.float(), noise
 
 
-def _build_plane(plane: Float[Tensor, "3"], inliers: Bool[Tensor, "h w"], observation: Observation) -> SupportPlane:
+def _build_plane(plane: Float[Tensor, "3"], noise: float, inliers: Bool[Tensor, "h w"], observation: Observation) -> SupportPlane:
     offset = -1 / plane.norm()
     normal = plane * offset
     points = observation.camera.unproject(observation.depth)
@@ -169,7 +171,7 @@ def _build_plane(plane: Float[Tensor, "3"], inliers: Bool[Tensor, "h w"], observ
     centre = points[carried].mean(0) if bool(carried.any()) else points[inliers].mean(0)
     origin = centre - (centre @ normal - offset) * normal
     rotation = torch.stack(_build_axes(normal))
-    return SupportPlane(normal, offset, inliers, rigid(rotation, -(rotation @ origin)))
+    return SupportPlane(normal, offset, inliers, noise, rigid(rotation, -(rotation @ origin)))
 
 
 def _build_axes(normal: Float[Tensor, "3"]) -> list[Float[Tensor, "3"]]:
