@@ -37,12 +37,12 @@ class Arm(Protocol):
 class Hand(Protocol):
     """A hand whose motors go to positions and stop where something blocks them."""
 
-    def joint_positions(self) -> dict[str, float]:
-        """Radians, by joint name."""
+    def motor_positions(self) -> dict[str, float]:
+        """Radians, by motor name."""
         ...
 
     def move_to(self, targets: Mapping[str, float]) -> None:
-        """Moves the motors towards targets by joint name (radians), and returns when they stand still: there, or blocked."""
+        """Moves motors towards targets by name (radians), and returns when they stand still: there, or blocked."""
         ...
 
 
@@ -118,7 +118,7 @@ def execute_pick(
 ) -> ExecutionReport:
     """Carries out a plan and tells how it ended, judged by where the object is.
 
-    `preshape` and `closed` are the hand's joint targets before and while closing (radians by joint name), `lift_height` is how far the
+    `preshape` and `closed` are the hand's motor targets before and while closing (radians by motor name), `lift_height` is how far the
     plan lifts (metres). The sequence stops where the arm is stopped or the object is pushed away.
     """
     settings = settings or ExecutionSettings()

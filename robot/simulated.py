@@ -15,6 +15,7 @@ from robot.kinematics import JOINT_NAMES, UR5_LIMITS, JointLimits
 from robot.trajectory import Trajectory
 
 ARM_LINKS = ("base_link", "shoulder_link", "upper_arm_link", "forearm_link", "wrist_1_link", "wrist_2_link", "wrist_3_link")
+_QUIET_SECONDS = 0.1
 _SERVO_GAIN = 0.2
 """Share of its error that the world's position servo undoes in a time step; leads the targets so that the arm does not trail them."""
 
@@ -35,6 +36,10 @@ class PhysicsWorld(Protocol):
 
     def joint_states(self, body: int) -> Mapping[str, Any]:
         """Objects with `position` (rad) and `velocity` (rad/s) by joint name."""
+        ...
+
+    def motor_positions(self, body: int) -> Mapping[str, float]:
+        """Where the motors stand that drive coupled joints, by name."""
         ...
 
     def set_joint_positions(self, body: int, positions: Mapping[str, float]) -> None:
@@ -111,39 +116,54 @@ class SimulatedUR5:
 
 
 class SimulatedHand:
-    """A hand's motors in the simulation; speeds, forces and couplings are those that the world has of its joints."""
+    """A hand's motors in the simulation, with their limits of speed and force; the world knows what each motor moves."""
 
-    def __init__(self, simulation: Simulation, body: int, motors: Collection[str], *, timeout: float = 4.0, still: float = 0.02):
-        """`motors` are the driven joints; a motion ends once all are slower than `still` (rad/s) for 0.1 s, or after `timeout` s."""
+    def __init__(
+        self,
+        simulation: Simulation,
+        body: int,
+        efforts: Mapping[str, float],
+        velocities: Mapping[str, float],
+        *,
+        timeout: float = 4.0,
+        still: float = 0.02,
+    ):
+        """`efforts` (N m) and `velocities` (rad/s) are the motors' limits by name.
+
+        A motion ends once all motors are slower than `still` (rad/s) for 0.1 s, or after `timeout` seconds.
+        """
         self._simulation = simulation
         self._body = body
-        self._motors = tuple(motors)
+        self._efforts = dict(efforts)
+        self._velocities = dict(velocities)
         self._timeout = timeout
         self._still = still
-        self._command(self.joint_positions())
+        self._command(self.motor_positions())
 
-    def joint_positions(self) -> dict[str, float]:
-        """Radians, by motor joint name."""
-        states = self._simulation.world.joint_states(self._body)
-        return {name: states[name].position for name in self._motors}
+    def motor_positions(self) -> dict[str, float]:
+        """Radians, by motor name."""
+        world = self._simulation.world
+        states = world.joint_states(self._body)
+        return {name: states[name].position for name in self._efforts} | world.motor_positions(self._body)
 
     def move_to(self, targets: Mapping[str, float]) -> None:
         """Moves the motors and returns when they stand still, at their targets or against something."""
-        unknown = set(targets) - set(self._motors)
+        unknown = set(targets) - set(self._efforts)
         if unknown:
-            raise ValueError(f"the hand has no motor {sorted(unknown)[0]!r}; it has {', '.join(self._motors)}")
+            raise ValueError(f"the hand has no motor {sorted(unknown)[0]!r}; it has {', '.join(self._efforts)}")
         self._command(targets)
-        quiet, needed = 0.0, 0.1
-        for _ in range(round(self._timeout / self._simulation.world.time_step)):
+        time_step = self._simulation.world.time_step
+        quiet, before = 0.0, self.motor_positions()
+        for _ in range(round(self._timeout / time_step)):
             self._simulation.step()
-            states = self._simulation.world.joint_states(self._body)
-            moving = any(abs(states[name].velocity) > self._still for name in self._motors)
-            quiet = 0.0 if moving else quiet + self._simulation.world.time_step
-            if quiet >= needed:
+            now = self.motor_positions()
+            moving = any(abs(now[name] - before[name]) > self._still * time_step for name in now)
+            quiet, before = (0.0 if moving else quiet + time_step), now
+            if quiet >= _QUIET_SECONDS:
                 return
 
     def _command(self, targets: Mapping[str, float]) -> None:
-        self._simulation.world.set_joint_targets(self._body, targets)
+        self._simulation.world.set_joint_targets(self._body, targets, max_efforts=self._efforts, max_velocities=self._velocities)
 
 
 class SimulatedWatch:
