@@ -1,0 +1,1 @@
+"""The demo: a simulated table, one photograph of it, and everything that follows from the photograph."""
