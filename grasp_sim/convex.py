@@ -30,10 +30,9 @@ def solid_from_surface(vertices: Float[np.ndarray, "v 3"], faces: Int[np.ndarray
 
 def decompose(solid: Manifold, *, bulge: float = DEFAULT_BULGE, max_pieces: int = 32) -> list[Manifold]:
     """Convex solids that together cover `solid` and bulge over its surface by `bulge` metres on average, or `max_pieces` of them."""
-    simple = _simplified(solid)
-    axes = _principal_axes(simple)
-    allowed = bulge * simple.surface_area()
-    pieces = [_Piece(simple)]
+    axes = _principal_axes(solid)
+    allowed = bulge * solid.surface_area()
+    pieces = [_Piece(solid)]
     while len(pieces) < max_pieces and sum(piece.excess for piece in pieces) > allowed:
         worst = max(pieces, key=lambda piece: piece.excess)
         parts = _best_cut(worst, axes)
@@ -52,8 +51,8 @@ class _Piece:
         self.excess = self.hull.volume() - solid.volume()
 
 
-def _simplified(solid: Manifold) -> Manifold:
-    """The solid with at most about `_MAX_FACES` faces: the tolerance grows until it is met."""
+def simplify(solid: Manifold) -> Manifold:
+    """The solid with about `_MAX_FACES` faces at most: the tolerance, 0.02 % of the diagonal, doubles until it is met (5 times)."""
     low, high = np.split(np.array(solid.bounding_box()), 2)
     tolerance = 2e-4 * float(np.linalg.norm(high - low))
     simple = solid

@@ -3,16 +3,15 @@
 from dataclasses import dataclass
 
 import numpy as np
-import torch
 import trimesh
 from jaxtyping import Float, Int
 from manifold3d import Manifold
 from scipy.spatial import ConvexHull, HalfspaceIntersection
 
-from grasp_sim.convex import DEFAULT_BULGE, decompose, solid_from_surface
+from grasp_sim.convex import DEFAULT_BULGE, decompose, simplify, solid_from_surface
 from invgraphics.errors import InputError
 from invgraphics.geometry.mesh import Mesh, icosphere
-from invgraphics.scene import SceneObject
+from invgraphics.scene import Scene, SceneObject
 
 COLLISION_MARGIN = 1e-3
 """Metres by which Bullet rounds a convex piece outward; pieces are inset by as much, where they are thick enough."""
@@ -20,8 +19,8 @@ _MAX_PIECE_VERTICES = 64
 
 
 @dataclass(frozen=True)
-class Piece:
-    """One convex polyhedron."""
+class Polyhedron:
+    """A closed polyhedron."""
 
     vertices: Float[np.ndarray, "v 3"]
     """Metres, body frame."""
@@ -34,10 +33,12 @@ class Solid:
     """A body of uniform density: its surface, its convex pieces, its mass properties. Built once, used in many worlds."""
 
     vertices: Float[np.ndarray, "v 3"]
-    """The surface that is drawn and searched for grasps, metres, body frame."""
+    """The surface, metres, body frame."""
     faces: Int[np.ndarray, "f 3"]
     """Its triangles."""
-    pieces: tuple[Piece, ...]
+    coarse: Polyhedron
+    """The same surface with fewer triangles, for searching; closed, not convex."""
+    pieces: tuple[Polyhedron, ...]
     """Convex pieces inset by Bullet's margin, so that with the margin they fill the surface."""
     volume: float
     """Cubic metres."""
@@ -45,6 +46,17 @@ class Solid:
     """Frame of the centre of mass and the principal axes of inertia."""
     unit_inertia: Float[np.ndarray, "3"]
     """Principal moments at density 1 kg/m^3, m^5."""
+
+
+@dataclass(frozen=True)
+class PlacedSolid:
+    """A solid somewhere in the world."""
+
+    solid: Solid
+    T_world_body: Float[np.ndarray, "4 4"]
+    """Metres."""
+    name: str
+    """What messages call it."""
 
 
 def build_solid(mesh: Mesh, *, bulge: float = DEFAULT_BULGE, max_pieces: int = 32) -> Solid:
@@ -56,13 +68,14 @@ def build_solid(mesh: Mesh, *, bulge: float = DEFAULT_BULGE, max_pieces: int = 3
     solid = solid_from_surface(vertices, faces)
     if solid is None:
         raise InputError(f"a mesh of {len(faces)} faces is not a closed surface with its faces outward: physics needs a solid")
-    pieces = tuple(_collision_piece(hull) for hull in decompose(solid, bulge=bulge, max_pieces=max_pieces))
+    simple = simplify(solid)
+    pieces = tuple(_collision_piece(hull) for hull in decompose(simple, bulge=bulge, max_pieces=max_pieces))
     surface = trimesh.Trimesh(vertices, faces, process=False)
     moments, axes = np.linalg.eigh(surface.moment_inertia)
     axes[:, 2] *= np.sign(np.linalg.det(axes))
     T_body_inertial = np.eye(4)
     T_body_inertial[:3, :3], T_body_inertial[:3, 3] = axes, surface.center_mass
-    return Solid(vertices, faces, pieces, float(surface.volume), T_body_inertial, moments)
+    return Solid(vertices, faces, _polyhedron(simple), pieces, float(surface.volume), T_body_inertial, moments)
 
 
 def object_surface(item: SceneObject) -> Mesh:
@@ -73,24 +86,25 @@ def object_surface(item: SceneObject) -> Mesh:
     return Mesh(vertices.to(item.radii) * item.radii, faces.to(item.radii.device))
 
 
-def scaled_mesh(mesh: Mesh, scale: float) -> Mesh:
-    """The mesh made larger about its frame's origin."""
-    return Mesh(mesh.vertices * scale, mesh.faces, mesh.colours)
+def place_scene(scene: Scene) -> tuple[PlacedSolid, ...]:
+    """Every object of a scene as a solid where it is. Raises `InputError` where an object's surface is not closed."""
+    return tuple(
+        PlacedSolid(build_solid(object_surface(item)), item.T_world_object.detach().cpu().double().numpy(), item.name)
+        for item in scene.objects
+    )
 
 
-def mesh_from_solid(solid: Manifold) -> Mesh:
-    """A manifold3d solid as a mesh."""
-    out = solid.to_mesh()
-    return Mesh(torch.tensor(np.array(out.vert_properties)[:, :3]), torch.tensor(np.array(out.tri_verts), dtype=torch.int64))
+def _polyhedron(solid: Manifold) -> Polyhedron:
+    mesh = solid.to_mesh()
+    return Polyhedron(np.array(mesh.vert_properties, dtype=np.float64)[:, :3], np.array(mesh.tri_verts, dtype=np.int64))
 
 
-def _collision_piece(hull: Manifold) -> Piece:
-    points = np.array(hull.to_mesh().vert_properties)[:, :3].astype(np.float64)
-    points = _inset(_thinned(points), COLLISION_MARGIN)
+def _collision_piece(hull: Manifold) -> Polyhedron:
+    points = _inset(_thinned(_polyhedron(hull).vertices), COLLISION_MARGIN)
     found = ConvexHull(points)
     order = np.full(len(points), -1)
     order[found.vertices] = np.arange(len(found.vertices))
-    return Piece(points[found.vertices], order[_outward(found)])
+    return Polyhedron(points[found.vertices], order[_outward(found)])
 
 
 def _outward(hull: ConvexHull) -> Int[np.ndarray, "f 3"]:

@@ -86,6 +86,7 @@ class World:
         self._link_names: dict[int, dict[int, str]] = {}
         self._drives: dict[int, dict[str, Drive]] = {}
         self._file_count = 0
+        self.plane: int | None = None
         self.time_step = time_step
         self.time = 0.0
         self._call(pybullet.setGravity, 0, 0, -gravity)
@@ -131,7 +132,8 @@ class World:
             rgbaColor=[*colour, 1],
         )
         body = self._call(pybullet.createMultiBody, 0.0, shape, visual, [0, 0, height])
-        return self._register(body, friction, np.eye(4))
+        self.plane = self._register(body, friction, np.eye(4))
+        return self.plane
 
     def add_box(
         self,
@@ -341,6 +343,14 @@ class World:
         """Puts a body somewhere, at rest."""
         position, quaternion = _split(T_world_body @ _invert(self._bodies[body].T_inertial_body))
         self._call(pybullet.resetBasePositionAndOrientation, body, position, quaternion)
+
+    def centre_of_mass(self, body: int) -> Float[np.ndarray, "3"]:
+        """Of the root link, world frame, metres."""
+        return np.array(self._call(pybullet.getBasePositionAndOrientation, body)[0])
+
+    def sleep(self, body: int) -> None:
+        """Leaves a body exactly where it is until another moving body touches it."""
+        self._call(pybullet.changeDynamics, body, -1, activationState=pybullet.ACTIVATION_STATE_SLEEP)
 
     def velocity(self, body: int) -> tuple[Float[np.ndarray, "3"], Float[np.ndarray, "3"]]:
         """Velocity of the root link's centre of mass (m/s) and turning rate (rad/s), world frame."""

@@ -1,0 +1,294 @@
+"""Grasp candidates from meshes: opposing pairs of surface points, seen from several sides, for every template of a hand.
+
+1. Points on the object's surface shoot rays inward within the friction cone; where one leaves the solid again at a face whose normal
+   also lies within the cone, the two points oppose each other (antipodal, Nguyen 1988).
+2. A template's two sides are put on the two points; the angle about their axis and the depth along the approach are varied.
+3. Poses whose hand would touch the plane or any object on its way in are dropped; the rest are scored and thinned out.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from jaxtyping import Float, Int
+from scipy.spatial.transform import Rotation
+
+from grasp_sim.contact_kernels import BOX, CYLINDER, SPHERE, cast_rays, hand_clearance, keep_distinct
+from grasp_sim.hands import Closure, Hand, Template
+from grasp_sim.solids import PlacedSolid, Polyhedron
+from invgraphics.grasp import Grasp
+
+_KINDS = {"box": BOX, "cylinder": CYLINDER, "sphere": SPHERE}
+_DEPTHS = np.array([-0.005, 0.0, 0.01, 0.02, 0.03])
+"""Metres by which the hand is pushed further than where its contact points meet the pair."""
+
+
+@dataclass(frozen=True)
+class CandidateSettings:
+    """How candidates are looked for."""
+
+    friction: float = 0.5
+    """Coefficient whose cone contact normals must lie in; below the trials' 0.6, to leave a reserve."""
+    surface_points: int = 400
+    """Points on the object that rays start from."""
+    approach_angles: int = 12
+    """Directions about each pair's axis."""
+    steepest_rise: float = 0.1
+    """Largest z of the unit approach direction: hands come from above or from the side."""
+    approach_distance: float = 0.05
+    """Metres over which the hand comes in straight."""
+    opening_margins: tuple[float, ...] = (0.03, 0.015)
+    """Metres by which the hand opens wider than the pair before it comes in; the first that is clear counts."""
+    clearance: float = 0.002
+    """Metres that the hand keeps from every surface on its way in."""
+    pairs_placed: int = 150
+    """Best-scored pairs that a template is put on."""
+    distinct_position: float = 0.01
+    """Metres; nearer poses of similar turn count as one."""
+    distinct_turn: float = np.deg2rad(20)
+    """Radians; less turned poses at about the same place count as one."""
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """A grasp worth trying."""
+
+    grasp: Grasp
+    """Its success rate is nan: nothing has been tried."""
+    template: str
+    """Which of the hand's templates."""
+    score: float
+    """In [0, 1], from geometry alone: antipodality, lever arm of the weight, approach from above."""
+
+
+@dataclass(frozen=True)
+class Pairs:
+    """Opposing surface points of one object, world frame."""
+
+    centre: Float[np.ndarray, "n 3"]
+    """Midway, metres."""
+    axis: Float[np.ndarray, "n 3"]
+    """Unit, from the first point to the second."""
+    width: Float[np.ndarray, " n"]
+    """Metres."""
+    quality: Float[np.ndarray, " n"]
+    """1 where both normals lie along the axis, 0 where one is on the friction cone's rim."""
+
+
+@dataclass(frozen=True)
+class _Poses:
+    """Hand poses of one template."""
+
+    T_world_hand: Float[np.ndarray, "n 4 4"]
+    width: Float[np.ndarray, " n"]
+    score: Float[np.ndarray, " n"]
+
+    def __getitem__(self, chosen: Int[np.ndarray, " m"] | np.ndarray) -> "_Poses":
+        return _Poses(self.T_world_hand[chosen], self.width[chosen], self.score[chosen])
+
+
+def find_candidates(
+    objects: Sequence[PlacedSolid],
+    index: int,
+    hand: Hand,
+    generator: np.random.Generator,
+    *,
+    count: int = 64,
+    settings: CandidateSettings | None = None,
+) -> tuple[list[Candidate], str]:
+    """At most `count` candidates for `objects[index]` among the others on the plane z = 0, best score first.
+
+    The second value says in words why there is none, where there is none; it is empty otherwise.
+    """
+    settings = settings or CandidateSettings()
+    surface = _world_surface(objects[index])
+    pairs = find_pairs(surface, settings, generator)
+    if len(pairs.width) == 0:
+        return [], "no two points of its surface oppose each other within the friction cone"
+    points = np.concatenate([_sample_points(_world_surface(item), generator) for item in objects])
+    centre_of_mass = (objects[index].T_world_body @ objects[index].solid.T_body_inertial)[:3, 3]
+    extent = float(np.ptp(surface.vertices, axis=0).max())
+    found: list[Candidate] = []
+    narrowest, poses_seen = float(pairs.width.min()), 0
+    widest = 0.0
+    for template in hand.templates:
+        closure = hand.closure(template)
+        widest = max(widest, float(closure.width[0]))
+        poses = _place_template(pairs, closure, centre_of_mass, extent, settings)
+        poses_seen += len(poses.width)
+        found += _clear_candidates(poses, template, closure, hand, points, index, settings)
+    if not found and poses_seen == 0:
+        return [], f"its narrowest opposing pair is {1e3 * narrowest:.0f} mm apart, the hand opens to {1e3 * widest:.0f} mm"
+    if not found:
+        return [], "in every pose the hand would touch the plane or an object on its way in"
+    return _thinned(found, count, settings), ""
+
+
+def find_pairs(surface: Polyhedron, settings: CandidateSettings, generator: np.random.Generator) -> Pairs:
+    """Opposing pairs of a closed surface in the world frame: across single walls and across the whole object."""
+    corners = surface.vertices[surface.faces]
+    cross = np.cross(corners[:, 1] - corners[:, 0], corners[:, 2] - corners[:, 0])
+    area = np.linalg.norm(cross, axis=1)
+    normals = cross / np.maximum(area, 1e-20)[:, None]
+    chosen = generator.choice(len(area), size=settings.surface_points, p=area / area.sum())
+    origins = _points_on_faces(corners[chosen], generator)
+    inward = -normals[chosen]
+    tilted = inward + 0.5 * settings.friction * generator.uniform(-1, 1, inward.shape)
+    origins = np.concatenate([origins, origins])
+    directions = np.concatenate([inward, tilted / np.linalg.norm(tilted, axis=1, keepdims=True)])
+    first, first_distance, last, last_distance = cast_rays(origins, directions, corners, cross, 1e-4)
+    hit = np.concatenate([first, np.where(last != first, last, -1)])
+    distance = np.concatenate([first_distance, last_distance])
+    origins, directions, inward = np.tile(origins, (2, 1)), np.tile(directions, (2, 1)), np.tile(inward, (4, 1))
+    start_cosine = (directions * inward).sum(-1)
+    end_cosine = np.where(hit >= 0, (directions * normals[hit]).sum(-1), -1.0)
+    rim = 1 / np.sqrt(1 + settings.friction**2)
+    cosine = np.minimum(start_cosine, end_cosine)
+    kept = (cosine >= rim) & (distance > 2e-3)
+    origins, directions, distance = origins[kept], directions[kept], distance[kept]
+    quality = (cosine[kept] - rim) / (1 - rim)
+    return Pairs(origins + 0.5 * distance[:, None] * directions, directions, distance, quality)
+
+
+def _place_template(pairs: Pairs, closure: Closure, centre_of_mass: np.ndarray, extent: float, settings: CandidateSettings) -> _Poses:
+    """Every pair that fits between the template's sides, from every approach angle, at every depth."""
+    lever = np.linalg.norm(np.cross(pairs.centre - centre_of_mass, pairs.axis), axis=1) / (0.5 * extent)
+    pair_score = 0.45 * pairs.quality + 0.35 * np.exp(-2 * lever)
+    chosen = _distinct_pairs(pairs, np.where(pairs.width < closure.width[0] - 0.004, pair_score, -np.inf))[: settings.pairs_placed]
+    centre, axis, width = pairs.centre[chosen], pairs.axis[chosen], pairs.width[chosen]
+    angles = np.arange(settings.approach_angles) * 2 * np.pi / settings.approach_angles
+    rotations, hand_centres = [], []
+    for pair_axis, pair_width in zip(axis, width, strict=True):
+        _, hand_centre, hand_axis = closure.at_width(pair_width)
+        hand_side = _side_frame(hand_axis, np.array([0.0, 0.0, 1.0]))
+        world_side = _side_frame(pair_axis, np.array([0.0, 0.0, -1.0]))
+        turns = Rotation.from_rotvec(angles[:, None] * pair_axis).as_matrix()
+        rotations.append(turns @ (world_side @ hand_side.T))
+        hand_centres.append(hand_centre)
+    if not rotations:
+        return _Poses(np.zeros((0, 4, 4)), np.zeros(0), np.zeros(0))
+    rotation = np.stack(rotations)
+    approach = rotation[..., 2]
+    position = centre[:, None] - np.einsum("naij,nj->nai", rotation, np.stack(hand_centres))
+    score = pair_score[chosen][:, None] + 0.2 * np.clip(-approach[..., 2], 0, 1)
+    T = np.zeros((*score.shape, len(_DEPTHS), 4, 4))
+    T[..., :3, :3] = rotation[:, :, None]
+    T[..., :3, 3] = position[:, :, None] + _DEPTHS[:, None] * approach[:, :, None]
+    T[..., 3, 3] = 1
+    reachable = np.broadcast_to((approach[..., 2] <= settings.steepest_rise)[..., None], T.shape[:3])
+    width = np.broadcast_to(width[:, None, None], T.shape[:3])
+    score = np.broadcast_to(score[..., None], T.shape[:3]) * (1 + 0.02 * np.arange(len(_DEPTHS)) / len(_DEPTHS))
+    return _Poses(T[reachable], width[reachable], score[reachable])
+
+
+def _distinct_pairs(pairs: Pairs, score: Float[np.ndarray, " n"]) -> Int[np.ndarray, " m"]:
+    """Indices of the best pair of each cell of place (8 mm) and axis (either way round), best first; scores of -inf stay out."""
+    along = pairs.axis * np.sign(pairs.axis[np.arange(len(score)), np.abs(pairs.axis).argmax(1)])[:, None]
+    cells = np.concatenate([np.round(pairs.centre / 0.008), np.round(along / 0.35)], axis=1)
+    order = np.argsort(-score, kind="stable")
+    order = order[np.isfinite(score[order])]
+    _, firsts = np.unique(cells[order], axis=0, return_index=True)
+    return order[np.sort(firsts)]
+
+
+def _clear_candidates(
+    poses: _Poses, template: Template, closure: Closure, hand: Hand, points: np.ndarray, index: int, settings: CandidateSettings
+) -> list[Candidate]:
+    """The best-scored poses from which the hand, opened for the pair, touches nothing on its way in."""
+    poses = poses[np.argsort(-poses.score, kind="stable")]
+    found: list[Candidate] = []
+    for margin in settings.opening_margins:
+        if len(poses.width) == 0:
+            break
+        shares = np.interp(-(poses.width + margin), -closure.width, closure.share)
+        openings, shape_indices = np.unique(np.round(shares, 2), return_inverse=True)
+        shapes = np.stack([_shape_poses(hand, template, float(share)) for share in openings])
+        above = _height_over_plane(poses.T_world_hand, shapes[shape_indices], hand) > settings.clearance
+        candidates = np.flatnonzero(above)
+        clear = _is_clear(poses.T_world_hand[candidates], shapes[shape_indices[candidates]], hand, points, settings)
+        kept = candidates[clear]
+        for k in kept:
+            preshape = template.motors_at(float(openings[shape_indices[k]]))
+            grasp = Grasp(hand.name, index, poses.T_world_hand[k], preshape, dict(template.closed), float(poses.width[k]), float("nan"), 0)
+            found.append(Candidate(grasp, template.name, float(poses.score[k])))
+        poses = poses[np.setdiff1d(np.arange(len(poses.width)), kept)]
+    return found
+
+
+def _is_clear(
+    T_world_hand: np.ndarray, T_hand_shape: np.ndarray, hand: Hand, points: np.ndarray, settings: CandidateSettings
+) -> np.ndarray:
+    """Whether no point comes nearer to the hand than the clearance, on the whole way in."""
+    if len(T_world_hand) == 0:
+        return np.zeros(0, dtype=bool)
+    shapes = hand.kinematics.shapes
+    kinds = np.array([_KINDS[shape.kind] for shape in shapes])
+    sizes = np.stack([shape.size for shape in shapes])
+    retreats = np.linspace(0, settings.approach_distance, 4)
+    reach = float(
+        np.linalg.norm(T_hand_shape[..., :3, 3], axis=-1).max() + np.linalg.norm(sizes, axis=1).max() + settings.approach_distance
+    )
+    clearance = hand_clearance(
+        np.linalg.inv(T_world_hand), np.linalg.inv(T_hand_shape), kinds, sizes, points, retreats, reach, settings.clearance
+    )
+    return clearance > settings.clearance
+
+
+def _shape_poses(hand: Hand, template: Template, share: float) -> Float[np.ndarray, "s 4 4"]:
+    """`T_hand_shape` of the hand's collision shapes at a share of the template's way."""
+    poses = hand.link_poses(template.motors_at(share))
+    return np.stack([poses[shape.link] @ shape.T_link_shape for shape in hand.kinematics.shapes])
+
+
+def _height_over_plane(T_world_hand: np.ndarray, T_hand_shape: np.ndarray, hand: Hand) -> Float[np.ndarray, " n"]:
+    """Lowest z of the hand's shapes at each pose, metres."""
+    up = np.einsum("ni,nsij->nsj", T_world_hand[:, 2], T_hand_shape)
+    lowest = np.full(len(T_world_hand), np.inf)
+    for k, shape in enumerate(hand.kinematics.shapes):
+        direction, height = up[:, k, :3], up[:, k, 3]
+        if shape.kind == "box":
+            extent = np.abs(direction) @ shape.size
+        elif shape.kind == "cylinder":
+            extent = shape.size[0] * np.linalg.norm(direction[:, :2], axis=1) + shape.size[2] * np.abs(direction[:, 2])
+        else:
+            extent = np.full(len(direction), shape.size[0])
+        lowest = np.minimum(lowest, height - extent)
+    return lowest
+
+
+def _thinned(found: list[Candidate], count: int, settings: CandidateSettings) -> list[Candidate]:
+    """The best of those that are near one another, best first."""
+    found = sorted(found, key=lambda candidate: -candidate.score)
+    poses = np.stack([candidate.grasp.T_world_hand for candidate in found])
+    cosine = float(np.cos(settings.distinct_turn))
+    positions, rotations = np.ascontiguousarray(poses[:, :3, 3]), np.ascontiguousarray(poses[:, :3, :3])
+    return [found[k] for k in keep_distinct(positions, rotations, settings.distinct_position, cosine, count)]
+
+
+def _side_frame(axis: np.ndarray, forward: np.ndarray) -> Float[np.ndarray, "3 3"]:
+    """Columns: the axis, forward made orthogonal to it (any direction where the two are parallel), and the third."""
+    across = forward - (forward @ axis) * axis
+    if np.linalg.norm(across) < 1e-6:
+        across = np.eye(3)[np.abs(axis).argmin()] - axis[np.abs(axis).argmin()] * axis
+    across = across / np.linalg.norm(across)
+    return np.stack([axis, across, np.cross(axis, across)], axis=1)
+
+
+def _world_surface(item: PlacedSolid) -> Polyhedron:
+    T = item.T_world_body
+    return Polyhedron(item.solid.coarse.vertices @ T[:3, :3].T + T[:3, 3], item.solid.coarse.faces)
+
+
+def _sample_points(surface: Polyhedron, generator: np.random.Generator, spacing: float = 0.005) -> Float[np.ndarray, "n 3"]:
+    """The corners, and points about `spacing` metres apart spread over the surface (4000 at most)."""
+    corners = surface.vertices[surface.faces]
+    area = 0.5 * np.linalg.norm(np.cross(corners[:, 1] - corners[:, 0], corners[:, 2] - corners[:, 0]), axis=1)
+    count = int(np.clip(area.sum() / spacing**2, 500, 4000))
+    chosen = generator.choice(len(area), size=count, p=area / area.sum())
+    return np.concatenate([surface.vertices, _points_on_faces(corners[chosen], generator)])
+
+
+def _points_on_faces(corners: Float[np.ndarray, "n 3 3"], generator: np.random.Generator) -> Float[np.ndarray, "n 3"]:
+    """One point on each triangle, uniform over its area."""
+    root, along = np.sqrt(generator.random(len(corners)))[:, None], generator.random(len(corners))[:, None]
+    return (1 - root) * corners[:, 0] + root * (1 - along) * corners[:, 1] + root * along * corners[:, 2]

@@ -1,0 +1,236 @@
+"""One grasp tried in a world of its own: come in, close, lift, hold; and what came of it, in words.
+
+The hand floats on a stiff mount that stands for an arm. Objects rest where they were seen until something touches them.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from enum import Enum
+
+import numpy as np
+from jaxtyping import Float
+from scipy.spatial.transform import Rotation
+
+from grasp_sim.hands import Hand
+from grasp_sim.solids import PlacedSolid
+from grasp_sim.world import DEFAULT_DENSITY, DEFAULT_FRICTION, World
+from invgraphics.grasp import Grasp
+
+
+class GraspOutcome(Enum):
+    """How a trial ended. The value is for people to read."""
+
+    SUCCESS = "lifted and held"
+    BLOCKED = "the hand would overlap something where it starts"
+    COLLISION = "the hand ran into something on its way in"
+    NO_CONTACT = "the hand closed without touching the object"
+    NOT_LIFTED = "the object stayed behind when the hand rose"
+    SLIPPED = "the object slipped out on the way up"
+    DROPPED = "the object was lost while it was held"
+    UNSTABLE = "the simulation became unstable"
+
+
+@dataclass(frozen=True)
+class TrialSettings:
+    """How a grasp is tried. Distances in metres, speeds in metres a second, times in seconds."""
+
+    approach_distance: float = 0.05
+    """Straight way in along the hand's z (VGN, GIGA: 5 cm)."""
+    lift_height: float = 0.10
+    """Straight up (VGN, GIGA: 10 cm)."""
+    hold_time: float = 2.0
+    speed: float = 0.1
+    """Of the hand on its way in and up (VGN: 2 mm steps at 0.1 m/s)."""
+    closing_time: float = 0.6
+    """For the whole way from open to closed, as far as the motors are quick enough."""
+    stall_time: float = 0.1
+    """The hand has closed once its motors have stood still for so long; at the latest 1 s after `closing_time`."""
+    lifted_share: float = 0.7
+    """Share of the hand's rise that a held object must have made too; the rest is settling in the fingers."""
+    touch_force: float = 5.0
+    """Newtons with which the hand may brush an object on its way in; 0 makes any touch a collision, as in VGN and GIGA."""
+    solver_iterations: int = 60
+    time_step: float = 1 / 240
+
+
+@dataclass(frozen=True)
+class Physics:
+    """What an image does not tell about the objects."""
+
+    friction: float = DEFAULT_FRICTION
+    """Of the objects; the hand's and the plane's are 1."""
+    density: float = DEFAULT_DENSITY
+    """kg/m^3."""
+    hand_offset: tuple[float, ...] = (0.0,) * 6
+    """Error of the hand's pose relative to the objects: metres along and radians about the world's axes."""
+
+
+@dataclass(frozen=True)
+class Spread:
+    """How far trials vary from the nominal physics."""
+
+    friction: float = 0.15
+    """Half width of a uniform distribution."""
+    density: float = 0.5
+    """Standard deviation of the logarithm."""
+    position: float = 0.003
+    """Standard deviation along each axis, metres."""
+    turn: float = np.deg2rad(3)
+    """Standard deviation about each axis, radians."""
+
+    def draw(self, nominal: Physics, generator: np.random.Generator) -> Physics:
+        """One physics near the nominal one."""
+        offset = generator.normal(size=6) * np.repeat([self.position, self.turn], 3)
+        return replace(
+            nominal,
+            friction=nominal.friction + self.friction * float(generator.uniform(-1, 1)),
+            density=nominal.density * float(np.exp(self.density * np.clip(generator.normal(), -2, 2))),
+            hand_offset=tuple((np.array(nominal.hand_offset) + offset).tolist()),
+        )
+
+
+def try_grasp(
+    objects: Sequence[PlacedSolid],
+    grasp: Grasp,
+    hand: Hand,
+    physics: Physics | None = None,
+    settings: TrialSettings | None = None,
+) -> GraspOutcome:
+    """Tries a grasp on `objects[grasp.object_index]` among the others on the plane z = 0. Same arguments, same outcome."""
+    physics, settings = physics or Physics(), settings or TrialSettings()
+    with World(time_step=settings.time_step, solver_iterations=settings.solver_iterations) as world:
+        world.add_plane()
+        bodies = [world.add_mesh(item.solid, item.T_world_body, density=physics.density, friction=physics.friction) for item in objects]
+        for body in bodies:
+            world.sleep(body)
+        return Trial(world, bodies, bodies[grasp.object_index], hand, settings).run(grasp, _moved(grasp.T_world_hand, physics.hand_offset))
+
+
+class Trial:
+    """A floating hand in a world; `run` tries one grasp and leaves the hand where it ended, with what it holds."""
+
+    def __init__(self, world: World, bodies: Sequence[int], target: int, hand: Hand, settings: TrialSettings):
+        """`bodies` are all objects of the world, `target` the one that is wanted."""
+        self.world, self.bodies, self.target, self.hand, self.settings = world, tuple(bodies), target, hand, settings
+        self._every = max(1, round(0.02 / world.time_step))
+
+    def run(self, grasp: Grasp, T_world_hand: Float[np.ndarray, "4 4"]) -> GraspOutcome:
+        """Comes in along z to `T_world_hand`, closes, lifts, holds."""
+        start = T_world_hand.copy()
+        start[:3, 3] -= self.settings.approach_distance * start[:3, 2]
+        self._enter(grasp, start)
+        if self._overlaps():
+            return GraspOutcome.BLOCKED
+        if not self._move(start, T_world_hand, stop_on_touch=True):
+            return GraspOutcome.COLLISION
+        self._close(grasp)
+        if not self.world.contacts(self.body, self.target):
+            return GraspOutcome.NO_CONTACT
+        return self._lift_and_hold(T_world_hand)
+
+    def _enter(self, grasp: Grasp, T_world_hand: np.ndarray) -> None:
+        """Brings the hand into the world, in its pre-shape."""
+        world, hand = self.world, self.hand
+        T_world_root = T_world_hand @ np.linalg.inv(hand.T_root_hand)
+        self.body = world.add_urdf(hand.urdf, T_world_root, self_collision=True)
+        world.set_friction(self.body, hand.friction, spinning=hand.torsional_friction)
+        world.couple_joints(self.body, hand.couplings)
+        world.set_joint_positions(self.body, grasp.preshape)
+        self._drive(grasp.preshape, share=1.0)
+        self.mount = world.attach(self.body, T_world_root)
+
+    def _drive(self, targets: dict[str, float], share: float) -> None:
+        """Sends the motors towards targets at a share of their full speeds."""
+        motors = self.hand.motors
+        self.world.set_joint_targets(
+            self.body,
+            targets,
+            max_efforts={name: motors[name].effort for name in targets},
+            max_velocities={name: share * motors[name].velocity for name in targets},
+        )
+
+    def _overlaps(self) -> bool:
+        """Whether the hand overlaps any object or the plane where it stands."""
+        others = (*self.bodies, self.world.plane) if self.world.plane is not None else self.bodies
+        return any(contact.distance < -1e-4 for other in others for contact in self.world.near(self.body, other, 0.0))
+
+    def _move(self, start: np.ndarray, end: np.ndarray, *, stop_on_touch: bool) -> bool:
+        """Moves the mount straight from start to end; False where the hand touched something on the way and was to stop then."""
+        path = end[:3, 3] - start[:3, 3]
+        steps = max(1, round(float(np.linalg.norm(path)) / self.settings.speed / self.world.time_step))
+        pose = start.copy()
+        to_root = np.linalg.inv(self.hand.T_root_hand)
+        for k in range(1, steps + 1):
+            pose[:3, 3] = start[:3, 3] + path * (k / steps)
+            self.world.move_mount(self.mount, pose @ to_root)
+            self.world.step()
+            if stop_on_touch and (k % self._every == 0 or k == steps) and self._touches():
+                return False
+        return True
+
+    def _touches(self) -> bool:
+        """Whether the hand presses on anything harder than it may on its way in."""
+        return sum(contact.force for contact in self.world.contacts(self.body) if contact.body_b != self.body) > self.settings.touch_force
+
+    def _close(self, grasp: Grasp) -> None:
+        """Closes until the motors have stalled."""
+        settings, motors, world = self.settings, self.hand.motors, self.world
+        times = {name: abs(grasp.closed[name] - grasp.preshape[name]) / settings.closing_time for name in grasp.closed}
+        world.set_joint_targets(
+            self.body,
+            grasp.closed,
+            max_efforts={name: motors[name].effort for name in grasp.closed},
+            max_velocities={name: min(max(times[name], 1e-3), motors[name].velocity) for name in grasp.closed},
+        )
+        still = 0
+        slowest = {name: 0.05 * max(times[name], 1e-3) for name in times}
+        before = self._positions(grasp)
+        for _ in range(round((settings.closing_time + 1.0) / world.time_step / self._every)):
+            world.step(self._every)
+            after = self._positions(grasp)
+            span = self._every * world.time_step
+            still = still + 1 if all(abs(after[name] - before[name]) / span < slowest[name] for name in times) else 0
+            before = after
+            if still * span >= settings.stall_time:
+                return
+
+    def _positions(self, grasp: Grasp) -> dict[str, float]:
+        states = self.world.joint_states(self.body)
+        return {name: states[name].position for name in grasp.closed}
+
+    def _lift_and_hold(self, T_world_hand: np.ndarray) -> GraspOutcome:
+        """Straight up, then still; looks at the object at the end of each."""
+        settings, world = self.settings, self.world
+        before = self._object_height()
+        raised = T_world_hand.copy()
+        raised[2, 3] += settings.lift_height
+        self._move(T_world_hand, raised, stop_on_touch=False)
+        rise = self._object_height() - before
+        if not np.isfinite(rise):
+            return GraspOutcome.UNSTABLE
+        if not self._holds(rise):
+            return GraspOutcome.NOT_LIFTED if rise < 0.2 * settings.lift_height else GraspOutcome.SLIPPED
+        for _ in range(4):
+            world.step(round(settings.hold_time / 4 / world.time_step))
+            rise = self._object_height() - before
+            if not np.isfinite(rise):
+                return GraspOutcome.UNSTABLE
+            if not self._holds(rise):
+                return GraspOutcome.DROPPED
+        return GraspOutcome.SUCCESS
+
+    def _holds(self, rise: float) -> bool:
+        """Whether the object is up and the hand touches it."""
+        return rise >= self.settings.lifted_share * self.settings.lift_height and bool(self.world.contacts(self.body, self.target))
+
+    def _object_height(self) -> float:
+        """Height of the object's centre of mass, metres."""
+        return float(self.world.centre_of_mass(self.target)[2])
+
+
+def _moved(T_world_hand: Float[np.ndarray, "4 4"], offset: tuple[float, ...]) -> Float[np.ndarray, "4 4"]:
+    """The pose shifted and turned in place along and about the world's axes."""
+    moved = T_world_hand.copy()
+    moved[:3, :3] = Rotation.from_rotvec(offset[3:]).as_matrix() @ moved[:3, :3]
+    moved[:3, 3] += offset[:3]
+    return moved
