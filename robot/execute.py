@@ -51,7 +51,7 @@ class ObjectWatch(Protocol):
     """Where the object is that is to be picked."""
 
     def position(self) -> Float[np.ndarray, "3"]:
-        """Of a point fixed to the object, base frame, metres."""
+        """Of its centre of mass, or another point fixed to it; base frame, metres."""
         ...
 
 
@@ -98,10 +98,10 @@ class ExecutionSettings:
     """After the lift."""
     largest_push: float = 0.05
     """The object may move that far before the hand closes, metres."""
-    least_rise: float = 0.03
-    """Anything less is not a lift, metres."""
-    largest_loss: float = 0.03
-    """By how much less than the hand the object may have risen at the end, metres."""
+    lifted_share: float = 0.2
+    """An object that has risen by less than this share of the lift was never lifted."""
+    held_share: float = 0.7
+    """Share of the lift that a held object must have made too; the rest is settling in the fingers."""
 
 
 def execute_pick(
@@ -148,9 +148,9 @@ def execute_pick(
 
 def _judged(start: np.ndarray, highest: float, watch: ObjectWatch, lift_height: float, settings: ExecutionSettings) -> Outcome:
     rise = watch.position()[2] - start[2]
-    if rise >= max(lift_height - settings.largest_loss, settings.least_rise):
+    if rise >= settings.held_share * lift_height:
         return Outcome.HELD
-    return Outcome.SLIPPED if max(highest, rise) >= settings.least_rise else Outcome.NEVER_LIFTED
+    return Outcome.SLIPPED if max(highest, rise) >= settings.lifted_share * lift_height else Outcome.NEVER_LIFTED
 
 
 def _report(outcome: Outcome, start: np.ndarray, watch: ObjectWatch, pushed: float, detail: str = "") -> ExecutionReport:

@@ -16,6 +16,10 @@ from robot.trajectory import Trajectory
 
 ARM_LINKS = ("base_link", "shoulder_link", "upper_arm_link", "forearm_link", "wrist_1_link", "wrist_2_link", "wrist_3_link")
 _QUIET_SECONDS = 0.1
+_STILL_SHARE = 0.05
+"""Of the commanded speed, below which a motor stands still."""
+_LEAST_SPEED = 0.01
+"""Radians a second, for a motor that has nowhere to go."""
 _SERVO_GAIN = 0.2
 """Share of its error that the world's position servo undoes in a time step; leads the targets so that the arm does not trail them."""
 
@@ -30,8 +34,8 @@ class PhysicsWorld(Protocol):
         """Advances `count` time steps."""
         ...
 
-    def pose(self, body: int) -> Float[np.ndarray, "4 4"]:
-        """`T_world_body`."""
+    def centre_of_mass(self, body: int) -> Float[np.ndarray, "3"]:
+        """World frame, metres."""
         ...
 
     def joint_states(self, body: int) -> Mapping[str, Any]:
@@ -125,20 +129,21 @@ class SimulatedHand:
         efforts: Mapping[str, float],
         velocities: Mapping[str, float],
         *,
-        timeout: float = 4.0,
-        still: float = 0.02,
+        seconds: float = 0.6,
+        timeout: float = 3.0,
     ):
         """`efforts` (N m) and `velocities` (rad/s) are the motors' limits by name.
 
-        A motion ends once all motors are slower than `still` (rad/s) for 0.1 s, or after `timeout` seconds.
+        A motion is meant to take `seconds` for all motors together, as far as they are quick enough; it ends once they have stood
+        still for 0.1 s, or after `timeout` seconds.
         """
         self._simulation = simulation
         self._body = body
         self._efforts = dict(efforts)
         self._velocities = dict(velocities)
+        self._seconds = seconds
         self._timeout = timeout
-        self._still = still
-        self._command(self.motor_positions())
+        self._command(self.motor_positions(), self._velocities)
 
     def motor_positions(self) -> dict[str, float]:
         """Radians, by motor name."""
@@ -151,34 +156,35 @@ class SimulatedHand:
         unknown = set(targets) - set(self._efforts)
         if unknown:
             raise ValueError(f"the hand has no motor {sorted(unknown)[0]!r}; it has {', '.join(self._efforts)}")
-        self._command(targets)
+        before = self.motor_positions()
+        speeds = {name: max(abs(target - before[name]) / self._seconds, _LEAST_SPEED) for name, target in targets.items()}
+        speeds = {name: min(speed, self._velocities[name]) for name, speed in speeds.items()}
+        self._command(targets, speeds)
         time_step = self._simulation.world.time_step
-        quiet, before = 0.0, self.motor_positions()
+        quiet = 0.0
         for _ in range(round(self._timeout / time_step)):
             self._simulation.step()
             now = self.motor_positions()
-            moving = any(abs(now[name] - before[name]) > self._still * time_step for name in now)
+            moving = any(abs(now[name] - before[name]) > _STILL_SHARE * speeds[name] * time_step for name in targets)
             quiet, before = (0.0 if moving else quiet + time_step), now
             if quiet >= _QUIET_SECONDS:
                 return
 
-    def _command(self, targets: Mapping[str, float]) -> None:
-        self._simulation.world.set_joint_targets(self._body, targets, max_efforts=self._efforts, max_velocities=self._velocities)
+    def _command(self, targets: Mapping[str, float], speeds: Mapping[str, float]) -> None:
+        self._simulation.world.set_joint_targets(self._body, targets, max_efforts=self._efforts, max_velocities=speeds)
 
 
 class SimulatedWatch:
     """Looks up where a body of the world is."""
 
-    def __init__(self, world: PhysicsWorld, body: int, point: Float[np.ndarray, "3"] | None = None):
-        """`point` is fixed to the body, in its frame (metres); its origin unless given."""
+    def __init__(self, world: PhysicsWorld, body: int):
+        """`body` is the object that is to be picked."""
         self._world = world
         self._body = body
-        self._point = np.zeros(3) if point is None else point
 
     def position(self) -> Float[np.ndarray, "3"]:
-        """Base frame, metres."""
-        T_base_body = self._world.pose(self._body)
-        return T_base_body[:3, :3] @ self._point + T_base_body[:3, 3]
+        """Of its centre of mass, base frame, metres."""
+        return self._world.centre_of_mass(self._body)
 
 
 class WorldCollisionChecker:
