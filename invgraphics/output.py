@@ -34,12 +34,8 @@ _ELLIPSOID_SUBDIVISIONS = 3
 _SMALLEST_BASE_COLOUR = 1e-3
 
 
-def claim_output_folder(out: Path, overwrite: bool) -> None:
-    """Makes `out` an empty folder that is marked as this program's.
-
-    Raises:
-        InputError: it holds something and `overwrite` is not set, or holds something that this program did not write.
-    """
+def check_output_folder(out: Path, overwrite: bool) -> None:
+    """`InputError` if `claim_output_folder` would refuse the folder: so that it is known before anything is computed."""
     if out.exists() and not out.is_dir():
         raise InputError(f"{out} is a file; the output must be a folder")
     if out.is_dir() and any(out.iterdir()):
@@ -47,8 +43,21 @@ def claim_output_folder(out: Path, overwrite: bool) -> None:
             raise InputError(f"output folder {out} is not empty; name another one, or give --overwrite to replace old results")
         if not (out / _MARKER).is_file():
             raise InputError(f"output folder {out} holds files that invgraphics did not write, so it is not overwritten; name another one")
-        _empty_folder(out)
+    existing = next(folder for folder in (out, *out.absolute().parents) if folder.exists())
+    if not existing.is_dir() or not os.access(existing, os.W_OK | os.X_OK):
+        raise InputError(f"output folder {out} cannot be written: {existing} is not a folder that you may write to; name another one")
+
+
+def claim_output_folder(out: Path, overwrite: bool) -> None:
+    """Makes `out` an empty folder that is marked as this program's. What it held is removed.
+
+    Raises:
+        InputError: it holds something and `overwrite` is not set, or holds something that this program did not write.
+    """
+    check_output_folder(out, overwrite)
     try:
+        if out.is_dir():
+            _empty_folder(out)
         out.mkdir(parents=True, exist_ok=True)
         (out / _MARKER).write_text(_MARKER_TEXT)
     except OSError as error:
