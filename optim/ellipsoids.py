@@ -45,9 +45,9 @@ _FRONT_MARGIN = 0.05
 class EllipsoidPriors:
     """What is believed before the image is seen, and how much the evidence counts. Sizes are relative to the visible half extent."""
 
-    misfit: float = 0.06
+    misfit: float = 0.12
     """Standard deviation of true surfaces about their ellipsoid, as a share of the size; added to the sensor's noise."""
-    tail: float = 4.0
+    tail: float = 8.0
     """Degrees of freedom of the Student-t of point and outline residuals."""
     effective_points: float = 60.0
     """How many independent points the visible surface is worth: misfits of neighbouring points go together."""
@@ -57,13 +57,13 @@ class EllipsoidPriors:
     """How many independent points the outline is worth."""
     depth_ratio: float = 0.9
     """Half extent along the view over the lesser of the two across it: median."""
-    depth_ratio_spread: float = 0.5
+    depth_ratio_spread: float = 0.8
     """The same: standard deviation of its logarithm."""
     radius_spread: float = 1.0
     """Standard deviation of the logarithm of a radius over the size."""
     rotation_spread: float = 1.5
     """Standard deviation of the rotation from the start, radians: holds still what nothing else determines."""
-    contact: float = 0.005
+    contact: float = 0.003
     """Scale of the lowest point's height over the support plane, metres; heavy-tailed, since objects may lie on others."""
     barrier: float = 0.002
     """Standard deviation of what may not be: reaching below the plane, metres."""
@@ -110,7 +110,7 @@ def fit_ellipsoids(
     rotations, centres, radii = (torch.cat([start[k] for start in starts]) for k in range(3))
     energy = EllipsoidEnergy(repeated, rotations, priors)
     start = {"centre": centres, "rotation": torch.zeros_like(centres), "log_radii": radii.log()}
-    minimum = minimize(energy, start, LevenbergMarquardt(tolerance=1e-5), limits, callbacks)
+    minimum = minimize(energy, start, LevenbergMarquardt(tolerance=1e-4), limits, callbacks)
     return _pick_best(energy, minimum, count)
 
 

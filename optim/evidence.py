@@ -60,7 +60,7 @@ class ObjectEvidence:
         return self.lateral.prod(-1).sqrt()
 
 
-def gather_evidence(observation: Observation, on_plane: bool, points: int = 512, crop: int = 96) -> ObjectEvidence:
+def gather_evidence(observation: Observation, on_plane: bool, points: int = 256, crop: int = 96) -> ObjectEvidence:
     """Collects the evidence about every mask of an observation whose camera is placed in the world.
 
     Mask borders are left out of the points where enough remains: pixels there mix depths. Points are taken evenly from the pixels in
