@@ -49,11 +49,25 @@ class _Drawing:
             lambda item, _: _PixelGroups(*raster_kernels.group_pixels(self.ids[item], n_faces)), [(k, k + 1) for k in range(len(self.ids))]
         )
 
+    @cached_property
+    def covered(self) -> Tensor:
+        """Covered pixels of all items in the order of their groups, counted through all items row by row."""
+        per_item = self.ids.shape[1] * self.ids.shape[2]
+        parts = [groups.pixels + item * per_item for item, groups in enumerate(self.groups)]
+        return torch.from_numpy(np.concatenate([np.zeros(0, dtype=np.int64), *parts]))
+
+    def split(self, values: np.ndarray) -> list[np.ndarray]:
+        """Values of `covered` pixels, item by item."""
+        return np.split(values, np.cumsum([len(groups.pixels) for groups in self.groups])[:-1])
+
 
 class CpuRasterizer:
     """See `renderers.rasterize.protocol.Rasterizer`. float32 and float64; inside, everything is computed in float64."""
 
     name = "cpu"
+    deterministic = True
+    float64 = True
+    devices = ("cpu",)
 
     def __init__(self, threads: int | None = None):
         """`threads` defaults to torch's own number."""
@@ -83,6 +97,14 @@ class CpuRasterizer:
         drawing = _drawing_of(rasterized)
         bases = _attribute_bases(attributes, drawing, len(faces))
         return _Interpolate.apply(attributes.to(rasterized.buffer.dtype), rasterized.buffer, drawing, bases)
+
+    def interpolate_covered(
+        self, attributes: Float[Tensor, "b v c"] | Float[Tensor, "v c"], rasterized: Rasterized, faces: Int[Tensor, "f 3"]
+    ) -> tuple[Int[Tensor, " n"], Float[Tensor, "n c"]]:
+        """See the protocol. Pixels come sorted by the triangle that they show."""
+        drawing = _drawing_of(rasterized)
+        bases = _attribute_bases(attributes, drawing, len(faces))
+        return drawing.covered, _InterpolateCovered.apply(attributes.to(rasterized.buffer.dtype), rasterized.buffer, drawing, bases)
 
     def texture(
         self, texture: Float[Tensor, "bt ht wt c"], uv: Float[Tensor, "b h w 2"], boundary: Literal["wrap", "clamp"] = "wrap"
@@ -235,37 +257,61 @@ class _Rasterize(torch.autograd.Function):
 
 
 class _Interpolate(torch.autograd.Function):
-    """Barycentric interpolation of vertex attributes."""
+    """Barycentric interpolation of vertex attributes, at all pixels."""
 
     @staticmethod
     def forward(ctx, attributes, buffer, drawing, bases):
         ctx.save_for_backward(attributes, buffer)
         ctx.drawing, ctx.bases = drawing, bases
-        flat = attributes.detach().reshape(-1, attributes.shape[-1]).contiguous().numpy()
         out = torch.empty((*buffer.shape[:3], attributes.shape[-1]), dtype=buffer.dtype)
         rows = drawing.workers.split(buffer.shape[0] * buffer.shape[1], _GRAIN["rows"])
-        arguments = (flat, bases, drawing.faces, buffer.detach().numpy(), drawing.ids, out.numpy())
+        arguments = (_as_rows(attributes), bases, drawing.faces, buffer.detach().numpy(), drawing.ids, out.numpy())
         drawing.workers.run(image_kernels.interpolate, rows, *arguments)
         return out
 
     @staticmethod
     @once_differentiable
     def backward(ctx, gradient):
-        attributes, buffer = ctx.saved_tensors
-        drawing = ctx.drawing
-        flat = attributes.detach().reshape(-1, attributes.shape[-1]).contiguous().numpy()
-        pixels, weights = gradient.contiguous().numpy(), buffer.detach().numpy()
-        total = np.zeros(flat.shape)
-        buffer_gradient = torch.zeros_like(buffer)
-        for item, groups in enumerate(drawing.groups):
-            corners = np.empty((len(groups.triangles), 3, flat.shape[1]))
-            base = ctx.bases[item]
+        return *_interpolation_gradient(ctx, _as_pixels(gradient), lambda groups: groups.pixels), None, None
+
+
+class _InterpolateCovered(torch.autograd.Function):
+    """Barycentric interpolation of vertex attributes, at covered pixels, group by group."""
+
+    @staticmethod
+    def forward(ctx, attributes, buffer, drawing, bases):
+        ctx.save_for_backward(attributes, buffer)
+        ctx.drawing, ctx.bases = drawing, bases
+        flat, weights = _as_rows(attributes), _as_pixels(buffer.detach())
+        out = torch.empty((len(drawing.covered), attributes.shape[-1]), dtype=buffer.dtype)
+        for item, (groups, values) in enumerate(zip(drawing.groups, drawing.split(out.numpy()), strict=True)):
             ranges = drawing.workers.split(len(groups.triangles), _GRAIN["visible"])
             layout = (groups.pixels, groups.starts, groups.triangles)
-            targets = (pixels[item], corners, buffer_gradient.numpy()[item])
-            drawing.workers.run(image_kernels.interpolate_gradient, ranges, flat, base, drawing.faces, weights[item], *layout, *targets)
-            raster_kernels.add_corners(groups.triangles, drawing.faces, base, corners, total)
-        return torch.from_numpy(total).to(attributes.dtype).reshape(attributes.shape), buffer_gradient, None, None
+            drawing.workers.run(image_kernels.interpolate_groups, ranges, flat, bases[item], drawing.faces, weights[item], *layout, values)
+        return out
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx, gradient):
+        values = ctx.drawing.split(gradient.contiguous().numpy())
+        return *_interpolation_gradient(ctx, values, lambda groups: np.arange(len(groups.pixels))), None, None
+
+
+def _interpolation_gradient(ctx, gradients, slots_of) -> tuple[Tensor, Tensor]:
+    """Gradient with respect to attributes and buffer. `gradients[item][slots_of(groups)]` are those of the item's covered pixels."""
+    attributes, buffer = ctx.saved_tensors
+    drawing, flat, weights = ctx.drawing, _as_rows(attributes), _as_pixels(buffer.detach())
+    total = np.zeros(flat.shape)
+    buffer_gradient = torch.zeros_like(buffer, memory_format=torch.contiguous_format)
+    targets = _as_pixels(buffer_gradient)
+    for item, groups in enumerate(drawing.groups):
+        corners = np.empty((len(groups.triangles), 3, flat.shape[1]))
+        ranges = drawing.workers.split(len(groups.triangles), _GRAIN["visible"])
+        layout = (groups.pixels, slots_of(groups), groups.starts, groups.triangles)
+        arguments = (weights[item], *layout, gradients[item], corners, targets[item])
+        drawing.workers.run(image_kernels.interpolate_gradient, ranges, flat, ctx.bases[item], drawing.faces, *arguments)
+        raster_kernels.add_corners(groups.triangles, drawing.faces, ctx.bases[item], corners, total)
+    return torch.from_numpy(total).to(attributes.dtype).reshape(attributes.shape), buffer_gradient
 
 
 class _Texture(torch.autograd.Function):
@@ -323,6 +369,11 @@ class _Antialias(torch.autograd.Function):
         arguments = (_as_pixels(image.detach()), _as_pixels(gradient), _as_pixels(image_gradient), clip_gradient)
         antialias_kernels.blend_gradient(ctx.crossings, *arguments)
         return image_gradient, torch.from_numpy(clip_gradient).to(ctx.clip_dtype).reshape(ctx.clip_shape), None
+
+
+def _as_rows(attributes: Tensor) -> np.ndarray:
+    """(b, v, c) or (v, c) as contiguous rows of c values."""
+    return attributes.detach().reshape(-1, attributes.shape[-1]).contiguous().numpy()
 
 
 def _as_pixels(image: Tensor) -> np.ndarray:

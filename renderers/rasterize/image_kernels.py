@@ -25,27 +25,45 @@ def interpolate(start, stop, attributes, bases, faces, buffer, id_image, out):
 
 
 @njit(nogil=True, cache=True, error_model="numpy")
-def interpolate_gradient(start, stop, attributes, base, faces, buffer, pixels, starts, triangles, gradient, corners, buffer_gradient):
-    """Gradient of one item with respect to visible triangles' corner attributes, corners[t] (3, c), and to u and v of their pixels."""
-    width, channels = gradient.shape[1], gradient.shape[2]
+def interpolate_groups(start, stop, attributes, base, faces, weights, pixels, starts, triangles, out):
+    """Weighted corner attributes of the pixels of visible triangles start..stop of one item, in the order of the groups."""
+    for t in range(start, stop):
+        face = triangles[t]
+        i, j, k = faces[face, 0] + base, faces[face, 1] + base, faces[face, 2] + base
+        for position in range(starts[t], starts[t + 1]):
+            u, v = weights[pixels[position], 0], weights[pixels[position], 1]
+            w = 1.0 - u - v
+            for channel in range(out.shape[1]):
+                out[position, channel] = u * attributes[i, channel] + v * attributes[j, channel] + w * attributes[k, channel]
+
+
+@njit(nogil=True, cache=True, error_model="numpy")
+def interpolate_gradient(
+    start, stop, attributes, base, faces, weights, pixels, slots, starts, triangles, gradient, corners, weights_gradient
+):
+    """Gradient of one item with respect to visible triangles' corner attributes, corners[t] (3, c), and to u and v of their pixels.
+
+    The gradient of pixels[position] is in row slots[position].
+    """
+    channels = gradient.shape[1]
     for t in range(start, stop):
         face = triangles[t]
         i, j, k = faces[face, 0] + base, faces[face, 1] + base, faces[face, 2] + base
         corners[t] = 0.0
-        for slot in range(starts[t], starts[t + 1]):
-            row, column = pixels[slot] // width, pixels[slot] % width
-            u, v = buffer[row, column, 0], buffer[row, column, 1]
+        for position in range(starts[t], starts[t + 1]):
+            pixel, slot = pixels[position], slots[position]
+            u, v = weights[pixel, 0], weights[pixel, 1]
             w = 1.0 - u - v
             g_u, g_v = 0.0, 0.0
             for channel in range(channels):
-                g = gradient[row, column, channel]
+                g = gradient[slot, channel]
                 corners[t, 0, channel] += u * g
                 corners[t, 1, channel] += v * g
                 corners[t, 2, channel] += w * g
                 g_u += g * (attributes[i, channel] - attributes[k, channel])
                 g_v += g * (attributes[j, channel] - attributes[k, channel])
-            buffer_gradient[row, column, 0] = g_u
-            buffer_gradient[row, column, 1] = g_v
+            weights_gradient[pixel, 0] = g_u
+            weights_gradient[pixel, 1] = g_v
 
 
 @njit(nogil=True, cache=True, error_model="numpy", inline="always")

@@ -38,6 +38,12 @@ class Rasterizer(Protocol):
 
     name: str
     """What `make_rasterizer` calls it."""
+    deterministic: bool
+    """The same input gives the same bits, forward and backward, with any number of threads."""
+    float64: bool
+    """Takes float64, and computes in float64 then."""
+    devices: tuple[str, ...]
+    """Types of torch device that its tensors may lie on."""
 
     def rasterize(
         self,
@@ -62,6 +68,15 @@ class Rasterizer(Protocol):
         self, attributes: Float[Tensor, "b v c"] | Float[Tensor, "v c"], rasterized: Rasterized, faces: Int[Tensor, "f 3"]
     ) -> Float[Tensor, "b h w c"]:
         """Vertex attributes at every pixel; 0 where nothing is drawn. (v, c) attributes are shared by all items."""
+        ...
+
+    def interpolate_covered(
+        self, attributes: Float[Tensor, "b v c"] | Float[Tensor, "v c"], rasterized: Rasterized, faces: Int[Tensor, "f 3"]
+    ) -> tuple[Int[Tensor, " n"], Float[Tensor, "n c"]]:
+        """The same at covered pixels only: their indices, counted through all items row by row, and their attributes.
+
+        The pixels come in the order that suits the backend; it is the same for every call with this rasterization.
+        """
         ...
 
     def texture(

@@ -152,19 +152,24 @@ def _away_from_outlines(rasterizer, clip: Tensor, faces: Tensor, size: tuple[int
 
 @pytest.mark.parametrize("shared", [True, False])
 def test_gradient_of_interpolation(shared):
-    camera = make_camera(12, 16, 14.0)
-    vertices, faces = triangle_soup(6, 3)
+    camera = make_camera(5, 7, 7.0)
+    vertices, faces = triangle_soup(12, 4)
     rasterizer = make_rasterizer("cpu")
     clip = clip_of(camera, torch.stack([vertices, vertices.flip(0)]))
-    drawn = rasterizer.rasterize(clip, faces, (12, 16))
+    drawn = rasterizer.rasterize(clip, faces, (5, 7))
+    assert len(drawn.triangle_ids.unique()) > 4
     shape = (len(vertices), 3) if shared else (2, len(vertices), 3)
     attributes = torch.randn(shape, dtype=torch.float64, generator=torch.Generator().manual_seed(0)).requires_grad_()
     weights = drawn.buffer.clone().requires_grad_()
 
     def interpolate(attributes, weights):
-        return rasterizer.interpolate(attributes, Rasterized(weights, None, drawn.private), faces)
+        same = Rasterized(weights, None, drawn.private)
+        return rasterizer.interpolate(attributes, same, faces), rasterizer.interpolate_covered(attributes, same, faces)[1]
 
     assert torch.autograd.gradcheck(interpolate, (attributes, weights))
+    image, (pixels, values) = rasterizer.interpolate(attributes, drawn, faces), rasterizer.interpolate_covered(attributes, drawn, faces)
+    assert torch.equal(pixels.sort().values, (drawn.triangle_ids.reshape(-1) >= 0).nonzero()[:, 0])
+    assert torch.equal(image.reshape(-1, 3)[pixels], values)
 
 
 @pytest.mark.parametrize("boundary", ["wrap", "clamp"])

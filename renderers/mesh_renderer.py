@@ -1,0 +1,185 @@
+"""Renders scenes of meshes on a support plane with any rasterizer: shading happens only where something is seen."""
+
+from dataclasses import dataclass
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+
+from invgraphics.camera import Camera
+from invgraphics.geometry.mesh import Mesh, face_cross, icosphere, vertex_normals
+from invgraphics.scene import Material, Scene, SceneObject
+from invgraphics.transforms import transform_points
+from renderers.protocol import BACKGROUND_ID, PLANE_ID, Capabilities, Rendered
+from renderers.rasterize import EdgeTopology, Rasterized, Rasterizer, build_topology
+from renderers.shading import compute_ellipsoid_shadows, material_at, shade_ggx
+from renderers.support_plane import compute_plane_depth
+
+_ELLIPSOID_SUBDIVISIONS = 4
+
+
+@dataclass(frozen=True)
+class SceneLayout:
+    """How the meshes of a scene lie in one list of triangles: what stays the same while only vertices, poses and materials change."""
+
+    topology: EdgeTopology
+    """Triangles of all objects, in the order of the objects, and their edges."""
+    face_owners: Int[Tensor, " f"]
+    """Index of the object that each triangle belongs to."""
+
+
+@dataclass(frozen=True)
+class _Surface:
+    """Points seen by the pixels `pixels`."""
+
+    pixels: Int[Tensor, " n"]
+    owners: Int[Tensor, " n"]
+    positions: Float[Tensor, "n 3"]
+    normals: Float[Tensor, "n 3"]
+    colours: Float[Tensor, "n 3"]
+    depth: Float[Tensor, " n"]
+
+    def select(self, keep: Tensor) -> "_Surface":
+        return _Surface(*(value[keep] for value in vars(self).values()))
+
+
+def build_layout(scene: Scene) -> SceneLayout:
+    """The triangles of a scene's meshes (of an ellipsoid, where an object has no mesh), their edges and owners."""
+    device = scene.camera.K.device
+    faces, owners, shift = [torch.zeros(0, 3, dtype=torch.int64, device=device)], [torch.zeros(0, dtype=torch.int64, device=device)], 0
+    for index, item in enumerate(scene.objects):
+        mesh = object_mesh(item)
+        faces.append(mesh.faces.to(device) + shift)
+        owners.append(torch.full((len(mesh.faces),), index, dtype=torch.int64, device=device))
+        shift += len(mesh.vertices)
+    return SceneLayout(build_topology(torch.cat(faces)), torch.cat(owners))
+
+
+def object_mesh(item: SceneObject) -> Mesh:
+    """The object's mesh; where it has none, a sphere of 5120 triangles stretched to its ellipsoid. Object frame."""
+    if item.mesh is not None:
+        return item.mesh
+    vertices, faces = icosphere(_ELLIPSOID_SUBDIVISIONS)
+    return Mesh(vertices.to(item.radii) * item.radii, faces.to(item.radii.device))
+
+
+class MeshRenderer:
+    """Draws each object's mesh (its ellipsoid, where it has none), smoothly shaded, on the support plane.
+
+    Args:
+        rasterizer: the backend.
+        shadows: whether objects shadow the plane and each other, as their ellipsoids would (differentiable; see
+            `renderers.shading.compute_ellipsoid_shadows`).
+    """
+
+    def __init__(self, rasterizer: Rasterizer, shadows: bool = True):
+        self.rasterizer = rasterizer
+        self.shadows = shadows
+        self.name = rasterizer.name
+        self.capabilities = Capabilities(
+            draws_meshes=True,
+            vertex_colours=True,
+            silhouette_gradients=True,
+            shadows="ellipsoids" if shadows else "none",
+            deterministic=rasterizer.deterministic,
+            float64=rasterizer.float64,
+            devices=rasterizer.devices,
+        )
+
+    def __call__(self, scene: Scene, camera: Camera, layout: SceneLayout | None = None) -> Rendered:
+        """The scene as the camera sees it. Pass `build_layout(scene)` where many renders share the scene's triangles: it saves time.
+
+        Raises:
+            InputError: a vertex or pose is not finite, or a mesh's triangles name vertices that it has not.
+        """
+        layout = layout or build_layout(scene)
+        rays = camera.rays().reshape(-1, 3)
+        plane_depth = compute_plane_depth(camera, rays) if scene.plane is not None else torch.zeros_like(rays[:, 0])
+        clip, drawn, surface = self._find_surface(scene, camera, layout)
+        hidden = plane_depth.detach()[surface.pixels]
+        surface = surface.select((hidden == 0) | (surface.depth.detach() < hidden))
+        flat = self._compose(scene, camera, rays, plane_depth, surface)
+        image = self.rasterizer.antialias(flat.reshape(1, camera.height, camera.width, -1), drawn, clip, layout.topology)[0]
+        depth, ids, normals = _seen_at_centres(plane_depth, surface)
+        size = (camera.height, camera.width)
+        coverage = image[..., 3:].permute(2, 0, 1).clamp(0.0, 1.0)
+        return Rendered(image[..., :3], depth.reshape(size), ids.reshape(size), coverage, normals.reshape(*size, 3))
+
+    def _find_surface(self, scene: Scene, camera: Camera, layout: SceneLayout) -> tuple[Tensor, Rasterized, _Surface]:
+        """Clip coordinates of all vertices, what the rasterizer draws of them, and the surface points that pixels see."""
+        vertices, colours = _world_vertices(scene)
+        faces = layout.topology.faces
+        points = transform_points(camera.T_camera_world, vertices)
+        clip = torch.nn.functional.pad(points, (0, 1), value=1.0)[None] @ camera.clip_from_camera().T
+        drawn = self.rasterizer.rasterize(clip, faces, (camera.height, camera.width))
+        attributes = torch.cat([vertices, vertex_normals(vertices, faces), points[:, 2:], colours], dim=1)
+        pixels, values = self.rasterizer.interpolate_covered(attributes, drawn, faces)
+        triangles = drawn.triangle_ids.reshape(-1)[pixels]
+        positions, normals, depth, colours = values.split([3, 3, 1, 3], dim=1)
+        towards = torch.where(_shows_its_back(points.detach(), faces)[triangles], -1.0, 1.0)[:, None]
+        normals = torch.nn.functional.normalize(normals * towards, dim=-1, eps=1e-20)
+        return clip, drawn, _Surface(pixels, layout.face_owners[triangles], positions, normals, colours, depth[:, 0])
+
+    def _compose(self, scene: Scene, camera: Camera, rays: Tensor, plane_depth: Tensor, surface: _Surface) -> Tensor:
+        """Colour and each object's share (h w, 3 + n) of what the pixels' centres see."""
+        flat = rays.new_zeros(len(rays), 3 + len(scene.objects))
+        parts = [(surface, [item.material for item in scene.objects])]
+        if scene.plane is not None:
+            covered = torch.zeros_like(plane_depth, dtype=torch.bool)
+            covered[surface.pixels] = True
+            pixels = ((plane_depth.detach() > 0) & ~covered).nonzero()[:, 0]
+            parts.append((_plane_surface(camera, rays, plane_depth, pixels), [scene.plane.material]))
+        parts = [(seen, materials) for seen, materials in parts if len(seen.pixels)]
+        if not parts:
+            return flat
+        objects = torch.arange(len(scene.objects), device=rays.device)
+        values = [
+            torch.cat([self._shade(scene, camera, seen, materials), (seen.owners[:, None] == objects).to(rays.dtype)], dim=1)
+            for seen, materials in parts
+        ]
+        return flat.index_put((torch.cat([seen.pixels for seen, _ in parts]),), torch.cat(values))
+
+    def _shade(self, scene: Scene, camera: Camera, surface: _Surface, materials: list[Material]) -> Tensor:
+        """Radiance (n, 3) that surface points send to the camera."""
+        base_colour, metallic, roughness = material_at(materials, surface.owners.clamp(min=0))
+        views = torch.nn.functional.normalize(camera.T_world_camera[:3, 3] - surface.positions, dim=-1, eps=1e-12)
+        visibility = None
+        if self.shadows and scene.objects:
+            poses = torch.stack([item.T_world_object for item in scene.objects])
+            radii = torch.stack([item.radii for item in scene.objects])
+            visibility = compute_ellipsoid_shadows(surface.positions, scene.lights, poses, radii, surface.owners)
+        base_colour = base_colour * surface.colours
+        return shade_ggx(surface.positions, surface.normals, views, base_colour, metallic, roughness, scene.lights, visibility)
+
+
+def _world_vertices(scene: Scene) -> tuple[Tensor, Tensor]:
+    """Vertices of all objects in the world frame, metres, and their colours (white where a mesh has none)."""
+    empty = scene.camera.K.new_zeros(0, 3)
+    meshes = [object_mesh(item) for item in scene.objects]
+    vertices = [transform_points(item.T_world_object, mesh.vertices) for item, mesh in zip(scene.objects, meshes, strict=True)]
+    colours = [torch.ones_like(mesh.vertices) if mesh.colours is None else mesh.colours for mesh in meshes]
+    return torch.cat([empty, *vertices]), torch.cat([empty, *colours])
+
+
+def _shows_its_back(points: Tensor, faces: Tensor) -> Tensor:
+    """Whether the camera (at the origin of the points' frame) sees each triangle from behind."""
+    return (face_cross(points, faces) * points[faces[:, 0]]).sum(-1) > 0
+
+
+def _plane_surface(camera: Camera, rays: Tensor, plane_depth: Tensor, pixels: Tensor) -> _Surface:
+    """The support plane's points at pixels that see it."""
+    depth = plane_depth[pixels]
+    positions = transform_points(camera.T_world_camera, rays[pixels] * depth[:, None])
+    up = torch.zeros_like(positions)
+    up[:, 2] = 1
+    return _Surface(pixels, torch.full_like(pixels, PLANE_ID), positions, up, torch.ones_like(positions), depth)
+
+
+def _seen_at_centres(plane_depth: Tensor, surface: _Surface) -> tuple[Tensor, Tensor, Tensor]:
+    """Depth (h w,), object id (h w,) and world normal (h w, 3) of what the pixels' centres see."""
+    on_plane = plane_depth.detach() > 0
+    normals = torch.zeros(len(plane_depth), 3, dtype=plane_depth.dtype, device=plane_depth.device)
+    normals[:, 2] = on_plane.to(plane_depth.dtype)
+    index = (surface.pixels,)
+    ids = torch.where(on_plane, PLANE_ID, BACKGROUND_ID).index_put(index, surface.owners)
+    return plane_depth.index_put(index, surface.depth), ids, normals.index_put(index, surface.normals)
