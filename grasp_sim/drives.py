@@ -1,9 +1,8 @@
 """Joints that one motor moves together: finger mimics, a thumb that follows the index finger, the two fingers of a jaw."""
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
-
-import numpy as np
 
 _FULL_LOAD = 0.98
 """Share of the effort limit at which a motor stands still: below 1, so that a saturated servo is felt."""
@@ -27,22 +26,22 @@ class Coupling:
     multiplier: float = 1.0
     offset: float = 0.0
     """Radians or metres."""
-    lower: float = -np.inf
+    lower: float = -math.inf
     """Radians or metres."""
-    upper: float = np.inf
+    upper: float = math.inf
     """Radians or metres."""
     absolute: bool = False
     """Whether the motor's sign is dropped: it then flexes the joint both ways."""
 
     def position(self, driver_position: float) -> float:
         """Where the follower belongs when the driver is there."""
-        return float(np.clip(self._unclipped(driver_position), self.lower, self.upper))
+        return min(max(self._unclipped(driver_position), self.lower), self.upper)
 
     def slope(self, driver_position: float) -> float:
         """How far the follower moves with the driver there; 0 beyond the bounds."""
         if not self.lower < self._unclipped(driver_position) < self.upper:
             return 0.0
-        return self.multiplier * (np.sign(driver_position) if self.absolute else 1.0)
+        return self.multiplier * (math.copysign(1.0, driver_position) if self.absolute else 1.0)
 
     def _unclipped(self, driver_position: float) -> float:
         return self.multiplier * (abs(driver_position) if self.absolute else driver_position) + self.offset
@@ -71,15 +70,15 @@ class Drive:
         """
         ahead = self.target - self.command
         largest = self.velocity * time_step
-        load = self._total_effort(efforts) * np.sign(ahead) / self.effort
+        load = self._total_effort(efforts) * math.copysign(1.0, ahead) / self.effort
         share = min((_FULL_LOAD - load) / _EASING, _LEAD - self._lag(positions) / largest, 1.0)
-        self.command += float(np.clip(ahead, -largest, largest)) * max(share, -1.0)
+        self.command += min(max(ahead, -largest), largest) * max(share, -1.0)
 
     def _lag(self, positions: Mapping[str, float]) -> float:
         """How far the slowest joint is behind the command, in the motor's unit, positive towards the target."""
         slopes = {name: coupling.slope(self.command) for name, coupling in self.followers.items()}
         lags = [(self.followers[name].position(self.command) - positions[name]) / slope for name, slope in slopes.items() if slope != 0]
-        return max((lag * np.sign(self.target - self.command) for lag in lags), default=0.0)
+        return max((lag * math.copysign(1.0, self.target - self.command) for lag in lags), default=0.0)
 
     def _total_effort(self, efforts: Mapping[str, float]) -> float:
         """What all joints give together, as seen at the motor (by their powers at a common motion)."""

@@ -15,7 +15,7 @@ from invgraphics.scene import Scene, SceneObject
 
 COLLISION_MARGIN = 1e-3
 """Metres by which Bullet rounds a convex piece outward; pieces are inset by as much, where they are thick enough."""
-_MAX_PIECE_VERTICES = 64
+_MAX_PIECE_VERTICES = 100
 
 
 @dataclass(frozen=True)
@@ -100,11 +100,15 @@ def _polyhedron(solid: Manifold) -> Polyhedron:
 
 
 def _collision_piece(hull: Manifold) -> Polyhedron:
-    points = _inset(_thinned(_polyhedron(hull).vertices), COLLISION_MARGIN)
+    """A hull as Bullet shall have it: few corners, and with Bullet's margin around it of the hull's volume."""
+    points = _thinned(_inset(_polyhedron(hull).vertices, COLLISION_MARGIN))
     found = ConvexHull(points)
+    without_margin = max(hull.volume() - found.area * COLLISION_MARGIN, 0.0)
+    growth = np.clip(np.cbrt(without_margin / found.volume), 1.0, 1.1)
+    middle = points.mean(0)
     order = np.full(len(points), -1)
     order[found.vertices] = np.arange(len(found.vertices))
-    return Polyhedron(points[found.vertices], order[_outward(found)])
+    return Polyhedron(middle + growth * (points[found.vertices] - middle), order[_outward(found)])
 
 
 def _outward(hull: ConvexHull) -> Int[np.ndarray, "f 3"]:
@@ -116,15 +120,16 @@ def _outward(hull: ConvexHull) -> Int[np.ndarray, "f 3"]:
 
 
 def _thinned(points: Float[np.ndarray, "n 3"]) -> Float[np.ndarray, "m 3"]:
-    """The points of at most `_MAX_PIECE_VERTICES` extreme directions spread over the sphere (all, where there are fewer)."""
+    """The points that are extreme in one of `_MAX_PIECE_VERTICES` directions spread over the sphere (all, where there are fewer)."""
     if len(points) <= _MAX_PIECE_VERTICES:
         return points
-    k = np.arange(2 * _MAX_PIECE_VERTICES) + 0.5
-    polar, azimuth = np.arccos(1 - k / _MAX_PIECE_VERTICES), np.pi * (1 + 5**0.5) * k
+    count = _MAX_PIECE_VERTICES - 6
+    k = np.arange(count) + 0.5
+    polar, azimuth = np.arccos(1 - 2 * k / count), np.pi * (1 + 5**0.5) * k
     directions = np.stack([np.sin(polar) * np.cos(azimuth), np.sin(polar) * np.sin(azimuth), np.cos(polar)], axis=-1)
     directions = np.concatenate([np.eye(3), -np.eye(3), directions])
     chosen = list(dict.fromkeys((points @ directions.T).argmax(0).tolist()))
-    return points[chosen[:_MAX_PIECE_VERTICES]]
+    return points[chosen]
 
 
 def _inset(points: Float[np.ndarray, "n 3"], margin: float) -> Float[np.ndarray, "m 3"]:

@@ -6,6 +6,7 @@ The friction coefficient between two bodies is the product of theirs (Bullet's r
 """
 
 import ctypes
+import math
 import os
 import sys
 import tempfile
@@ -179,22 +180,22 @@ class World:
         spinning_friction: float = 0.0,
         fixed: bool = False,
         colour: Sequence[float] = (0.8, 0.5, 0.3),
+        drawn: bool = True,
     ) -> int:
         """A solid of uniform `density` (kg/m^3) bounded by a closed mesh (metres, body frame), colliding as its convex pieces.
 
         Give a `Solid` (see `grasp_sim.solids`) to decompose once and use it in many worlds. Mass, centre of mass and inertia
-        are those of the mesh's volume. `spinning_friction` is the torsional coefficient in metres.
+        are those of the mesh's volume. `spinning_friction` is the torsional coefficient in metres. What is not `drawn` is cheaper
+        to make, and `render` shows its convex pieces.
         """
         shape = mesh if isinstance(mesh, Solid) else build_solid(mesh)
         T_body_inertial = shape.T_body_inertial
         T_inertial_body = _invert(T_body_inertial)
         collision = self._call(pybullet.createCollisionShape, pybullet.GEOM_MESH, fileName=self._write_pieces(shape, T_inertial_body))
-        visual = self._call(
-            pybullet.createVisualShape,
-            pybullet.GEOM_MESH,
-            fileName=self._write_obj([(shape.vertices, shape.faces)], T_inertial_body),
-            rgbaColor=[*colour, 1],
-        )
+        visual = -1
+        if drawn:
+            file = self._write_obj([(shape.vertices, shape.faces)], T_inertial_body)
+            visual = self._call(pybullet.createVisualShape, pybullet.GEOM_MESH, fileName=file, rgbaColor=[*colour, 1])
         position, quaternion = _split(T_world_body @ T_body_inertial)
         mass = 0.0 if fixed else density * shape.volume
         body = self._call(pybullet.createMultiBody, mass, collision, visual, position, quaternion)
@@ -537,8 +538,19 @@ class World:
 
 
 def _split(T_a_b: np.ndarray) -> tuple[list[float], list[float]]:
-    """Position and quaternion (x, y, z, w), as PyBullet takes them."""
-    return T_a_b[:3, 3].tolist(), Rotation.from_matrix(T_a_b[:3, :3]).as_quat().tolist()
+    """Position and quaternion (x, y, z, w), as PyBullet takes them. Shepperd's method on plain floats: it runs every time step."""
+    (a, b, c, x), (d, e, f, y), (g, h, i, z), _ = T_a_b.tolist()
+    trace = a + e + i
+    if trace >= max(a, e, i):
+        quaternion = [h - f, c - g, d - b, 1 + trace]
+    elif a >= max(e, i):
+        quaternion = [1 + a - e - i, b + d, c + g, h - f]
+    elif e >= i:
+        quaternion = [b + d, 1 - a + e - i, f + h, c - g]
+    else:
+        quaternion = [c + g, f + h, 1 - a - e + i, d - b]
+    length = math.hypot(*quaternion)
+    return [x, y, z], [part / length for part in quaternion]
 
 
 def _join(position: Sequence[float], quaternion: Sequence[float]) -> Float[np.ndarray, "4 4"]:
