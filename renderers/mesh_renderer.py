@@ -39,8 +39,14 @@ class _Surface:
     colours: Float[Tensor, "n 3"]
     depth: Float[Tensor, " n"]
 
-    def select(self, keep: Tensor) -> "_Surface":
-        return _Surface(*(value[keep] for value in vars(self).values()))
+    def in_front_of(self, depth: Tensor) -> "_Surface":
+        """The points nearer than the depth (h w,) at their pixels, where that is not 0."""
+        limit = depth[self.pixels]
+        keep = (limit == 0) | (self.depth.detach() < limit)
+        if keep.all():
+            return self
+        kept = keep.nonzero()[:, 0]
+        return _Surface(*(value.index_select(0, kept) for value in vars(self).values()))
 
 
 def build_layout(scene: Scene) -> SceneLayout:
@@ -96,14 +102,16 @@ class MeshRenderer:
         rays = camera.rays().reshape(-1, 3)
         plane_depth = compute_plane_depth(camera, rays) if scene.plane is not None else torch.zeros_like(rays[:, 0])
         clip, drawn, surface = self._find_surface(scene, camera, layout)
-        hidden = plane_depth.detach()[surface.pixels]
-        surface = surface.select((hidden == 0) | (surface.depth.detach() < hidden))
-        flat = self._compose(scene, camera, rays, plane_depth, surface)
-        image = self.rasterizer.antialias(flat.reshape(1, camera.height, camera.width, -1), drawn, clip, layout.topology)[0]
-        depth, ids, normals = _seen_at_centres(plane_depth, surface)
+        surface = surface.in_front_of(plane_depth.detach())
+        colour = self._colour(scene, camera, rays, plane_depth, surface)
+        shares = torch.zeros(len(rays), len(scene.objects), dtype=rays.dtype, device=rays.device)
+        shares[surface.pixels, surface.owners] = 1.0
         size = (camera.height, camera.width)
-        coverage = image[..., 3:].permute(2, 0, 1).clamp(0.0, 1.0)
-        return Rendered(image[..., :3], depth.reshape(size), ids.reshape(size), coverage, normals.reshape(*size, 3))
+        colour, coverage = (
+            self.rasterizer.antialias(flat.reshape(1, *size, -1), drawn, clip, layout.topology)[0] for flat in (colour, shares)
+        )
+        depth, ids, normals = _seen_at_centres(plane_depth, surface)
+        return Rendered(colour, depth.reshape(size), ids.reshape(size), coverage.permute(2, 0, 1), normals.reshape(*size, 3))
 
     def _find_surface(self, scene: Scene, camera: Camera, layout: SceneLayout) -> tuple[Tensor, Rasterized, _Surface]:
         """Clip coordinates of all vertices, what the rasterizer draws of them, and the surface points that pixels see."""
@@ -120,24 +128,18 @@ class MeshRenderer:
         normals = torch.nn.functional.normalize(normals * towards, dim=-1, eps=1e-20)
         return clip, drawn, _Surface(pixels, layout.face_owners[triangles], positions, normals, colours, depth[:, 0])
 
-    def _compose(self, scene: Scene, camera: Camera, rays: Tensor, plane_depth: Tensor, surface: _Surface) -> Tensor:
-        """Colour and each object's share (h w, 3 + n) of what the pixels' centres see."""
-        flat = rays.new_zeros(len(rays), 3 + len(scene.objects))
-        parts = [(surface, [item.material for item in scene.objects])]
-        if scene.plane is not None:
-            covered = torch.zeros_like(plane_depth, dtype=torch.bool)
-            covered[surface.pixels] = True
-            pixels = ((plane_depth.detach() > 0) & ~covered).nonzero()[:, 0]
-            parts.append((_plane_surface(camera, rays, plane_depth, pixels), [scene.plane.material]))
-        parts = [(seen, materials) for seen, materials in parts if len(seen.pixels)]
-        if not parts:
+    def _colour(self, scene: Scene, camera: Camera, rays: Tensor, plane_depth: Tensor, surface: _Surface) -> Tensor:
+        """Linear RGB (h w, 3) of what the pixels' centres see; 0 where they see nothing."""
+        flat = rays.new_zeros(len(rays), 3)
+        if len(surface.pixels):
+            shaded = self._shade(scene, camera, surface, [item.material for item in scene.objects])
+            flat = flat.index_copy(0, surface.pixels, shaded)
+        if scene.plane is None:
             return flat
-        objects = torch.arange(len(scene.objects), device=rays.device)
-        values = [
-            torch.cat([self._shade(scene, camera, seen, materials), (seen.owners[:, None] == objects).to(rays.dtype)], dim=1)
-            for seen, materials in parts
-        ]
-        return flat.index_put((torch.cat([seen.pixels for seen, _ in parts]),), torch.cat(values))
+        uncovered = plane_depth.detach() > 0
+        uncovered[surface.pixels] = False
+        ground = _plane_surface(camera, rays, plane_depth, uncovered.nonzero()[:, 0])
+        return flat.index_copy(0, ground.pixels, self._shade(scene, camera, ground, [scene.plane.material]))
 
     def _shade(self, scene: Scene, camera: Camera, surface: _Surface, materials: list[Material]) -> Tensor:
         """Radiance (n, 3) that surface points send to the camera."""
@@ -180,6 +182,5 @@ def _seen_at_centres(plane_depth: Tensor, surface: _Surface) -> tuple[Tensor, Te
     on_plane = plane_depth.detach() > 0
     normals = torch.zeros(len(plane_depth), 3, dtype=plane_depth.dtype, device=plane_depth.device)
     normals[:, 2] = on_plane.to(plane_depth.dtype)
-    index = (surface.pixels,)
-    ids = torch.where(on_plane, PLANE_ID, BACKGROUND_ID).index_put(index, surface.owners)
-    return plane_depth.index_put(index, surface.depth), ids, normals.index_put(index, surface.normals)
+    ids = torch.where(on_plane, PLANE_ID, BACKGROUND_ID).index_copy(0, surface.pixels, surface.owners)
+    return plane_depth.index_copy(0, surface.pixels, surface.depth), ids, normals.index_copy(0, surface.pixels, surface.normals)

@@ -199,6 +199,26 @@ def keep_outermost(records, order):
 
 
 @njit(nogil=True, cache=True, error_model="numpy")
+def limit_blends(records, order):
+    """Scale down the blends into pixels that would be replaced by more than their whole (specks). `order` sorts by target."""
+    begin = 0
+    while begin < len(order):
+        first = records[order[begin]]
+        total, end = 0.0, begin
+        while end < len(order) and records[order[end]].target == first.target and records[order[end]].item == first.item:
+            total += records[order[end]].blend
+            end += 1
+        if total > 1.0:
+            for index in range(begin, end):
+                record = records[order[index]]
+                record.blend /= total
+                for axis in range(3):
+                    record.gradient_a[axis] /= total
+                    record.gradient_b[axis] /= total
+        begin = end
+
+
+@njit(nogil=True, cache=True, error_model="numpy")
 def blend(records, image, out):
     """Add the blends to `out`, a copy of `image`; both (items, pixels, channels)."""
     for index in range(len(records)):
@@ -209,17 +229,26 @@ def blend(records, image, out):
 
 
 @njit(nogil=True, cache=True, error_model="numpy")
-def blend_gradient(records, image, gradient, image_gradient, clip_gradient):
-    """Gradient of the blends with respect to the image (added to a copy of `gradient`) and to the clip coordinates."""
+def image_gradient(records, gradient, image_gradient):
+    """Gradient of the blends with respect to the image, added to a copy of `gradient`."""
+    for index in range(len(records)):
+        record = records[index]
+        item, target, source = record.item, record.target, record.source
+        for channel in range(gradient.shape[2]):
+            g = record.blend * gradient[item, target, channel]
+            image_gradient[item, source, channel] += g
+            image_gradient[item, target, channel] -= g
+
+
+@njit(nogil=True, cache=True, error_model="numpy")
+def clip_gradient(records, image, gradient, clip_gradient):
+    """Gradient of the blends with respect to the clip coordinates of the edges' ends."""
     for index in range(len(records)):
         record = records[index]
         item, target, source = record.item, record.target, record.source
         slope = 0.0
         for channel in range(image.shape[2]):
-            g = gradient[item, target, channel]
-            slope += g * (image[item, source, channel] - image[item, target, channel])
-            image_gradient[item, source, channel] += record.blend * g
-            image_gradient[item, target, channel] -= record.blend * g
+            slope += gradient[item, target, channel] * (image[item, source, channel] - image[item, target, channel])
         for axis in range(3):
             column = axis if axis < 2 else 3
             clip_gradient[record.vertex_a, column] += slope * record.gradient_a[axis]

@@ -1,6 +1,6 @@
 """The default rasterizer: compiled loops on the CPU, spread over threads, the same bits whatever their number."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from itertools import pairwise
 from typing import Literal
@@ -40,6 +40,18 @@ class _Drawing:
     ids: np.ndarray
     """(b, h, w) int32, -1 where nothing is drawn."""
     workers: Workers
+    _silhouettes: list = field(default_factory=list)
+    """The latest (clip, its version, topology, crossings): several images are often blended across the same silhouettes."""
+
+    def crossings(self, clip: Tensor, buffer: Tensor, topology: EdgeTopology) -> np.ndarray:
+        """Where silhouette edges pass between two pixels; see `_find_crossings`."""
+        if self._silhouettes:
+            known_clip, version, known_topology, found = self._silhouettes[0]
+            if known_clip is clip and version == clip._version and known_topology is topology:
+                return found
+        found = _find_crossings(self.workers, clip.detach(), buffer.detach(), self, topology)
+        self._silhouettes[:] = [(clip, clip._version, topology, found)]
+        return found
 
     @cached_property
     def groups(self) -> list[_PixelGroups]:
@@ -127,8 +139,7 @@ class CpuRasterizer:
             raise InputError(f"image is {tuple(image.shape[:3])}; the rasterization is {tuple(rasterized.buffer.shape[:3])}")
         if len(topology.faces) != len(drawing.faces):
             raise InputError(f"topology has {len(topology.faces)} triangles; the rasterization drew {len(drawing.faces)}")
-        crossings = _find_crossings(self.workers, clip.detach(), rasterized.buffer.detach(), drawing, topology)
-        return _Antialias.apply(image, clip, crossings)
+        return _Antialias.apply(image, clip, drawing.crossings(clip, rasterized.buffer, topology))
 
 
 def _check_size(size: tuple[int, int], faces: Tensor, dtype: torch.dtype) -> None:
@@ -346,7 +357,9 @@ def _find_crossings(workers: Workers, clip: Tensor, buffer: Tensor, drawing: _Dr
     arguments = (geometry, drawing.items, *tables, buffer.numpy(), drawing.ids)
     found = workers.run(lambda start, stop: antialias_kernels.find_crossings(start, stop, *arguments, room.copy()), chunks)
     records = np.concatenate(found) if found else room[:0]
-    return antialias_kernels.keep_outermost(records, np.argsort(records["pair"], kind="stable"))
+    records = antialias_kernels.keep_outermost(records, np.argsort(records["pair"], kind="stable"))
+    antialias_kernels.limit_blends(records, np.argsort(records["item"] * drawing.ids[0].size + records["target"], kind="stable"))
+    return records
 
 
 class _Antialias(torch.autograd.Function):
@@ -364,18 +377,20 @@ class _Antialias(torch.autograd.Function):
     @once_differentiable
     def backward(ctx, gradient):
         (image,) = ctx.saved_tensors
-        image_gradient = gradient.clone(memory_format=torch.contiguous_format)
+        image_gradient = gradient.clone(memory_format=torch.contiguous_format) if ctx.needs_input_grad[0] else None
         clip_gradient = np.zeros((int(np.prod(ctx.clip_shape[:-1])), 4))
-        arguments = (_as_pixels(image.detach()), _as_pixels(gradient), _as_pixels(image_gradient), clip_gradient)
-        antialias_kernels.blend_gradient(ctx.crossings, *arguments)
+        pixels = (_as_pixels(image.detach()), _as_pixels(gradient))
+        antialias_kernels.clip_gradient(ctx.crossings, *pixels, clip_gradient)
+        if image_gradient is not None:
+            antialias_kernels.image_gradient(ctx.crossings, pixels[1], _as_pixels(image_gradient))
         return image_gradient, torch.from_numpy(clip_gradient).to(ctx.clip_dtype).reshape(ctx.clip_shape), None
 
 
 def _as_rows(attributes: Tensor) -> np.ndarray:
     """(b, v, c) or (v, c) as contiguous rows of c values."""
-    return attributes.detach().reshape(-1, attributes.shape[-1]).contiguous().numpy()
+    return attributes.detach().flatten(0, -2).contiguous().numpy()
 
 
 def _as_pixels(image: Tensor) -> np.ndarray:
     """(b, h, w, c) as contiguous (b, h * w, c)."""
-    return image.contiguous().reshape(image.shape[0], -1, image.shape[-1]).numpy()
+    return image.contiguous().flatten(1, 2).numpy()
