@@ -41,16 +41,16 @@ class _Drawing:
     """(b, h, w) int32, -1 where nothing is drawn."""
     workers: Workers
     _silhouettes: list = field(default_factory=list)
-    """The latest (clip, its version, topology, crossings): several images are often blended across the same silhouettes."""
+    """The latest (clip coordinates, topology, crossings): several images are often blended across the same silhouettes."""
 
     def crossings(self, clip: Tensor, buffer: Tensor, topology: EdgeTopology) -> np.ndarray:
         """Where silhouette edges pass between two pixels; see `_find_crossings`."""
         if self._silhouettes:
-            known_clip, version, known_topology, found = self._silhouettes[0]
-            if known_clip is clip and version == clip._version and known_topology is topology:
+            known_clip, known_topology, found = self._silhouettes[0]
+            if known_topology is topology and torch.equal(known_clip, clip.detach()):
                 return found
         found = _find_crossings(self.workers, clip.detach(), buffer.detach(), self, topology)
-        self._silhouettes[:] = [(clip, clip._version, topology, found)]
+        self._silhouettes[:] = [(clip.detach().clone(), topology, found)]
         return found
 
     @cached_property
