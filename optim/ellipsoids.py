@@ -6,7 +6,7 @@ nearer to the camera than what was measured. All objects and several starts each
 that ends with the lowest cost counts.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
 import torch
@@ -93,6 +93,10 @@ class EllipsoidPosterior:
         return (jacobian @ self.covariance * jacobian).sum(-1).clamp(min=0).sqrt()
 
 
+SilhouetteTerm = Callable[[Tensor, Tensor], tuple[Tensor, Tensor, Tensor]]
+"""Poses (b 4 4) and radii (b 3) to the silhouettes' cost (b), gradient (b 9) and Gauss-Newton Hessian (b 9 9) in the tangent."""
+
+
 def fit_ellipsoids(
     evidence: ObjectEvidence,
     priors: EllipsoidPriors | None = None,
@@ -108,22 +112,49 @@ def fit_ellipsoids(
     starts = build_starts(evidence)
     count, repeated = len(starts), repeat_evidence(evidence, len(starts))
     rotations, centres, radii = (torch.cat([start[k] for start in starts]) for k in range(3))
-    energy = EllipsoidEnergy(repeated, rotations, priors)
+    energy = EllipsoidEnergy(repeated, rotations, priors, OutlineTerm(repeated, priors))
     start = {"centre": centres, "rotation": torch.zeros_like(centres), "log_radii": radii.log()}
-    minimum = minimize(energy, start, LevenbergMarquardt(tolerance=1e-4), limits, callbacks)
-    return _pick_best(energy, minimum, count)
+    return find_posterior(energy, minimize(energy, start, LevenbergMarquardt(tolerance=1e-4), limits, callbacks), count)
 
 
-def _pick_best(energy: "EllipsoidEnergy", minimum: Minimum, count: int) -> EllipsoidPosterior:
+def find_posterior(energy: "EllipsoidEnergy", minimum: Minimum, starts: int) -> EllipsoidPosterior:
+    """The best of several starts of every object, and its covariance: the inverse of the Gauss-Newton Hessian."""
     T_world_object, radii = energy.place(minimum.parameters)
     equations = energy.linearize_at(T_world_object, radii, minimum.parameters["rotation"])
-    cost = equations.cost.reshape(count, -1)
+    cost = equations.cost.reshape(starts, -1)
     n = cost.shape[1]
     chosen = cost.argmin(0) * n + torch.arange(n, device=cost.device)
     covariance = torch.linalg.inv(equations.hessian[chosen])
-    return EllipsoidPosterior(
-        T_world_object[chosen], radii[chosen], covariance, equations.cost[chosen], minimum.iterations, minimum.outcome
-    )
+    shape = (T_world_object[chosen], radii[chosen], covariance)
+    return EllipsoidPosterior(*shape, equations.cost[chosen], minimum.iterations, minimum.outcome)
+
+
+class OutlineTerm:
+    """The silhouette as stage 0 sees it: signed distances of the projected limb to the mask's border, in pixels, over their tolerance."""
+
+    def __init__(self, evidence: ObjectEvidence, priors: EllipsoidPriors):
+        self.evidence = evidence
+        self.priors = priors
+        self._fields = silhouette_fields(evidence)
+
+    def __call__(self, T_world_object: Float[Tensor, "b 4 4"], radii: Float[Tensor, "b 3"]) -> tuple[Tensor, Tensor, Tensor]:
+        """Cost, gradient and Hessian in the tangent."""
+        evidence, camera = self.evidence, self.evidence.camera
+        unit = limb_unit_points(T_world_object, radii, evidence.eye, _LIMB_POINTS)
+        points = transform_points(camera.T_camera_world, surface_points(T_world_object, radii, unit))
+        z = points[..., 2:].clamp(min=1e-3)
+        pixels = project(camera.K, torch.cat([points[..., :2], z], dim=-1))
+        value, slope = sample_fields(self._fields, evidence, pixels)
+        focal = torch.stack([camera.K[0, 0], camera.K[1, 1]])
+        by_xy = slope * focal / z
+        by_z = -(slope * (pixels - camera.K[:2, 2])).sum(-1, keepdim=True) / z
+        by_world = torch.cat([by_xy, by_z], dim=-1) @ camera.T_camera_world[:3, :3]
+        jacobian = (by_world[..., None, :] @ surface_jacobian(T_world_object, radii, unit))[..., 0, :]
+        tolerance = (
+            self.priors.outline_pixels**2 + (self.priors.misfit * evidence.size[:, None] * focal[0] / z[..., 0].detach()) ** 2
+        ).sqrt()
+        share = radii.new_full((1, 1), self.priors.effective_outline / _LIMB_POINTS)
+        return accumulate_residuals(value / tolerance, jacobian / tolerance[..., None], student_t(self.priors.tail), share)
 
 
 def repeat_evidence(evidence: ObjectEvidence, count: int) -> ObjectEvidence:
@@ -174,24 +205,25 @@ def _enclose(
     return rotation, centre, radii
 
 
-@dataclass(frozen=True)
 class EllipsoidEnergy:
-    """The negative log posterior of b ellipsoids, as normal equations with analytic derivatives."""
+    """The negative log posterior of b ellipsoids, as normal equations with analytic derivatives.
 
-    evidence: ObjectEvidence
-    base: Float[Tensor, "b 3 3"]
-    """Rotations at which the rotation parameters are zero."""
-    priors: EllipsoidPriors
+    Args:
+        evidence: of b objects.
+        base: rotations at which the rotation parameters are zero.
+        priors: what is believed beforehand.
+        silhouette: how outline and mask are compared.
+    """
 
-    def __post_init__(self) -> None:
-        evidence, priors = self.evidence, self.priors
-        scale = (evidence.noise**2 + (priors.misfit * evidence.size[:, None]) ** 2).sqrt()
-        share = (priors.effective_points / evidence.present.sum(-1, keepdim=True)).clamp(max=1.0)
+    def __init__(self, evidence: ObjectEvidence, base: Float[Tensor, "b 3 3"], priors: EllipsoidPriors, silhouette: SilhouetteTerm):
+        self.evidence = evidence
+        self.base = base
+        self.priors = priors
+        self.silhouette = silhouette
+        self._scale = (evidence.noise**2 + (priors.misfit * evidence.size[:, None]) ** 2).sqrt()
+        self._weights = evidence.present * (priors.effective_points / evidence.present.sum(-1, keepdim=True)).clamp(max=1.0)
         nearest = (evidence.points * evidence.view[:, None]).sum(-1).masked_fill(~evidence.present, torch.nan)
-        object.__setattr__(self, "_scale", scale)
-        object.__setattr__(self, "_weights", evidence.present * share)
-        object.__setattr__(self, "_front", torch.nanquantile(nearest, _FRONT_MARGIN, dim=-1))
-        object.__setattr__(self, "_fields", silhouette_fields(evidence))
+        self._front = torch.nanquantile(nearest, _FRONT_MARGIN, dim=-1)
 
     def __call__(self, parameters: Parameters) -> NormalEquations:
         """Normal equations in the parameters centre, rotation (tangent at `base`) and log_radii."""
@@ -213,7 +245,7 @@ class EllipsoidEnergy:
         shape = (T_world_object, radii)
         parts = {
             "points": self._points(*shape),
-            "outline": self._outline(*shape),
+            "silhouette": self.silhouette(*shape),
             "front": self._front_gap(*shape),
             "depth extent": self._depth_extent(*shape),
             "sizes": self._sizes(radii),
@@ -227,25 +259,6 @@ class EllipsoidEnergy:
         distance, jacobian = sampson_distance(self.evidence.points, T_world_object, radii)
         residuals, jacobian = distance / self._scale, jacobian / self._scale[..., None]
         return accumulate_residuals(residuals, jacobian, student_t(self.priors.tail), self._weights)
-
-    def _outline(self, T_world_object: Tensor, radii: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Signed distance of the projected limb to the mask's border, in pixels, over its tolerance."""
-        evidence, camera = self.evidence, self.evidence.camera
-        unit = limb_unit_points(T_world_object, radii, evidence.eye, _LIMB_POINTS)
-        points = transform_points(camera.T_camera_world, surface_points(T_world_object, radii, unit))
-        z = points[..., 2:].clamp(min=1e-3)
-        pixels = project(camera.K, torch.cat([points[..., :2], z], dim=-1))
-        value, slope = sample_fields(self._fields, evidence, pixels)
-        focal = torch.stack([camera.K[0, 0], camera.K[1, 1]])
-        by_xy = slope * focal / z
-        by_z = -(slope * (pixels - camera.K[:2, 2])).sum(-1, keepdim=True) / z
-        by_world = torch.cat([by_xy, by_z], dim=-1) @ camera.T_camera_world[:3, :3]
-        jacobian = (by_world[..., None, :] @ surface_jacobian(T_world_object, radii, unit))[..., 0, :]
-        tolerance = (
-            self.priors.outline_pixels**2 + (self.priors.misfit * evidence.size[:, None] * focal[0] / z[..., 0].detach()) ** 2
-        ).sqrt()
-        share = radii.new_full((1, 1), self.priors.effective_outline / _LIMB_POINTS)
-        return accumulate_residuals(value / tolerance, jacobian / tolerance[..., None], student_t(self.priors.tail), share)
 
     def _front_gap(self, T_world_object: Tensor, radii: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """How far the ellipsoid's front stands before the nearest measured points."""

@@ -18,7 +18,15 @@ from torch import Tensor
 from invgraphics.parameters import Bijection
 from invgraphics.reconstruction import StageHistory
 from optim.minimize import Callback, Limits, Minimum, minimize
-from optim.steppers import LevenbergMarquardt, Parameters, RobustKernel, Stepper, linearize_forward, quadratic
+from optim.steppers import (
+    LevenbergMarquardt,
+    NormalEquationsFunction,
+    Parameters,
+    RobustKernel,
+    Stepper,
+    linearize_forward,
+    quadratic,
+)
 
 Values = dict[str, Tensor]
 """Constrained quantities by name: positions, radii, colours."""
@@ -51,17 +59,18 @@ class LossTerm:
 
 @dataclass(frozen=True)
 class ResidualTerm:
-    """`weight` times the sum of the kernel's costs of standardised residuals: what Levenberg-Marquardt can use, and the others too."""
+    """The weighted sum of the kernel's costs of standardised residuals: what Levenberg-Marquardt can use, and the others too."""
 
     name: str
-    weight: float
+    weight: float | Float[Tensor, "#b #m"]
+    """One for all residuals, or one each."""
     compute: Callable[[Any], Tensor]
     """Prediction to residuals (b, m), in standard deviations; those of problem b depend on no other's parameters."""
     kernel: RobustKernel = quadratic
 
     def evaluate(self, prediction: Any) -> Float[Tensor, ""]:
         """The weighted sum of costs."""
-        return self.weight * self.kernel(self.compute(prediction) ** 2)[0].sum()
+        return self.weighted_kernel(self.compute(prediction) ** 2)[0].sum()
 
     def weighted_kernel(self, squared: Tensor) -> tuple[Tensor, Tensor]:
         """The kernel with the weight in it."""
@@ -102,35 +111,41 @@ def run_stage(stage: Stage, values: Values, callbacks: Sequence[Callback] = ()) 
         KeyError: a free value is missing.
         TypeError: Levenberg-Marquardt was given terms without residuals.
     """
+    minimum = minimize(_build_objective(stage, values), _free_values(stage, values), stage.stepper, stage.limits, callbacks)
+    return StageResult(_place(stage, values, minimum.parameters), minimum, minimum.history(stage.name))
+
+
+def _free_values(stage: Stage, values: Values) -> Parameters:
     missing = sorted(set(stage.free) - set(values))
     if missing:
         raise KeyError(f"stage {stage.name} frees {', '.join(missing)}; the values are {', '.join(sorted(values))}")
-    start = {name: bijection.to_free(values[name]) for name, bijection in stage.free.items()}
-
-    def place(parameters: Parameters) -> Values:
-        return values | {name: bijection.from_free(parameters[name]) for name, bijection in stage.free.items()}
-
-    minimum = minimize(_build_objective(stage, place), start, stage.stepper, stage.limits, callbacks)
-    return StageResult(place(minimum.parameters), minimum, minimum.history(stage.name))
+    return {name: bijection.to_free(values[name]) for name, bijection in stage.free.items()}
 
 
-def _build_objective(stage: Stage, place: Callable[[Parameters], Values]) -> Callable[[Parameters], Any]:
-    if not isinstance(stage.stepper, LevenbergMarquardt):
+def _place(stage: Stage, values: Values, parameters: Parameters) -> Values:
+    return values | {name: bijection.from_free(parameters[name]) for name, bijection in stage.free.items()}
 
-        def compute_terms(parameters: Parameters) -> dict[str, Tensor]:
-            prediction = stage.predict(place(parameters))
-            return {term.name: term.evaluate(prediction) for term in stage.terms}
 
-        return compute_terms
+def _build_objective(stage: Stage, values: Values) -> Callable[[Parameters], Any]:
+    if isinstance(stage.stepper, LevenbergMarquardt):
+        return _build_normal_equations(stage, values)
 
-    residual_terms = [term for term in stage.terms if isinstance(term, ResidualTerm)]
-    if len(residual_terms) < len(stage.terms):
+    def compute_terms(parameters: Parameters) -> dict[str, Tensor]:
+        prediction = stage.predict(_place(stage, values, parameters))
+        return {term.name: term.evaluate(prediction) for term in stage.terms}
+
+    return compute_terms
+
+
+def _build_normal_equations(stage: Stage, values: Values) -> NormalEquationsFunction:
+    terms = [term for term in stage.terms if isinstance(term, ResidualTerm)]
+    if len(terms) < len(stage.terms):
         others = ", ".join(term.name for term in stage.terms if not isinstance(term, ResidualTerm))
-        raise TypeError(f"Levenberg-Marquardt needs residuals; stage {stage.name} has terms without: {others}")
+        raise TypeError(f"normal equations need residuals; stage {stage.name} has terms without: {others}")
 
     def compute_residuals(parameters: Parameters) -> dict[str, Tensor]:
-        prediction = stage.predict(place(parameters))
-        return {term.name: term.compute(prediction) for term in residual_terms}
+        prediction = stage.predict(_place(stage, values, parameters))
+        return {term.name: term.compute(prediction) for term in terms}
 
-    kernels = {term.name: term.weighted_kernel for term in residual_terms}
+    kernels = {term.name: term.weighted_kernel for term in terms}
     return lambda parameters: linearize_forward(compute_residuals, kernels, parameters)
