@@ -61,7 +61,7 @@ def average(results: Sequence[ObjectResult]) -> dict[str, dict[str, float]]:
     }
 
 
-def average_by_name(results: Sequence[ObjectResult]) -> dict[str, dict[str, float]]:
+def average_by_name(results: Sequence[ObjectResult]) -> dict[str, dict[str, float | int]]:
     """Mean scores of the objects of each name, with their `count` and how many of them are `missing`."""
     groups: dict[str, list[ObjectResult]] = {}
     for result in results:

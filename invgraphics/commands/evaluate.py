@@ -21,16 +21,17 @@ from rich.table import Table
 
 from invgraphics import __version__
 from invgraphics.commands.pictures import render_gallery_pictures
-from invgraphics.datasets import GroundTruth, list_images, load_ground_truth, load_observation
+from invgraphics.datasets import GroundTruth, list_images, load_frame, load_ground_truth
 from invgraphics.errors import InputError
 from invgraphics.evaluation import ObjectResult, average, average_by_name, describe_result, mark_missing, score_objects, worst_first
 from invgraphics.geometry.mesh import load_mesh
 from invgraphics.metrics import SURFACE_SAMPLES
 from invgraphics.output import claim_output_folder, save_reconstruction, write_json
 from invgraphics.report.gallery import GalleryPictures, write_gallery
+from invgraphics.segment import mask_objects
 from optim.reconstruct import reconstruct
 
-_COLUMNS = {"cd_l1_mm": "CD mm", "f5": "F@5", "f10": "F@10", "nc": "NC", "accuracy_mm": "acc. mm", "completeness_mm": "compl. mm"}
+_COLUMNS = {"cd_l1_mm": "CD mm", "f5": "F@5", "f10": "F@10", "nc": "NC", "accuracy_mm": "acc.", "completeness_mm": "compl."}
 _WORST_SHOWN = 5
 _FAILURES = (ArithmeticError, LookupError, MemoryError, RuntimeError, ValueError)
 """What a frame may fail with and the others still be done. `InputError` is a ValueError."""
@@ -75,8 +76,8 @@ def run(arguments: argparse.Namespace) -> int:
     start = time.perf_counter()
     done = _evaluate_all(images, arguments.out, arguments.seed, arguments.processes, console)
     results = [result for image in done for result in image.objects]
-    if not results and not any(image.failure for image in done):
-        raise InputError(f"{arguments.dataset} has no objects whose true shape is known: nothing to score")
+    if not any(image.seconds or image.failure for image in done):
+        raise InputError(f"{arguments.dataset} has no masks and no boxes: nothing to reconstruct")
     run_facts = _describe_run(arguments, time.perf_counter() - start)
     write_json(arguments.out / "results.json", {**run_facts, **_describe_results(done, results)})
     _write_gallery(arguments, done, results, run_facts)
@@ -90,10 +91,11 @@ def evaluate_image(image: str, out: Path, seed: int) -> ImageResult:
     name = _name_of(image)
     try:
         truths = load_ground_truth(image)
-        if not truths:
+        frame = load_frame(image)
+        name = frame.observation.name
+        if len(frame.observation.masks) + len(frame.boxes) == 0:
             return ImageResult(image, [], {}, 0, {}, {})
-        observation = load_observation(image)
-        name = observation.name
+        observation = mask_objects(frame, torch.Generator().manual_seed(seed))
         reconstruction = reconstruct(observation, seed=seed)
         save_reconstruction(reconstruction, out / name)
         meshes = {index: load_mesh(out / name / "meshes" / f"object_{index:02d}.ply") for index in reconstruction.mask_indices}
@@ -205,32 +207,50 @@ def _write_gallery(
         for result in image.objects
         if result.mask_index in image.pictures
     }
-    subtitle = f"{len(done)} images · seed {arguments.seed} · {facts['seconds']:.0f} s on {facts['device']}"
+    subtitle = f"{_count(len(done), 'image')} · seed {arguments.seed} · {facts['seconds']:.0f} s on {facts['device']}"
     footer = f"invgraphics {__version__} · torch {torch.__version__} · {SURFACE_SAMPLES} points a surface"
     write_gallery(arguments.out / "gallery.html", Path(arguments.dataset).name, subtitle, results, pictures, footer)
 
 
 def _print_results(console: Console, done: Sequence[ImageResult], results: Sequence[ObjectResult], out: Path) -> None:
-    missing, failed = sum(result.scores is None for result in results), sum(bool(image.failure) for image in done)
-    unscored = sum(not image.objects and not image.failure for image in done)
-    averages = average(results)
-    table = Table(title=f"{len(results)} objects in {len(done) - unscored} images", title_justify="left", box=SIMPLE_HEAD)
-    for column in ("", *_COLUMNS.values()):
-        table.add_column(column, justify="right" if column else "left", no_wrap=True)
-    for row in ("mean", "median"):
-        table.add_row(row, *(f"{averages[row][key]:.2f}" for key in _COLUMNS))
-    for result in worst_first(results)[:_WORST_SHOWN]:
-        label = f"{result.image}/{result.mask_index} {result.name}"
-        cells = [f"{getattr(result.scores, key):.2f}" for key in _COLUMNS] if result.scores else ["missing"] + ["0.00"] * 3 + ["–"] * 2
-        table.add_row(label, *cells, style="dim")
-    console.print(table)
-    seconds = [sum(image.seconds.values()) for image in done if image.seconds]
-    if seconds:
-        console.print(f"reconstruction: {sum(seconds) / len(seconds):.1f} s an image (longest {max(seconds):.1f} s)", highlight=False)
-    if missing:
-        console.print(f"{missing} objects are missing: 0 in F and NC, not in the distances; results.json says why", highlight=False)
-    if unscored:
-        console.print(f"{unscored} images have no object whose true shape is known and were passed over", highlight=False)
-    if failed:
-        console.print(f"[red]{failed} images failed[/red]; results.json says how", highlight=False)
+    if results:
+        console.print(_build_table(results))
+    for line in _list_remarks(done, results):
+        console.print(line, highlight=False, soft_wrap=True)
     console.print(f"wrote {out}/results.json and {out}/gallery.html", highlight=False, soft_wrap=True)
+
+
+def _build_table(results: Sequence[ObjectResult]) -> Table:
+    """Means, medians and the worst objects."""
+    table = Table(title=_count(len(results), "object"), title_justify="left", box=SIMPLE_HEAD)
+    table.add_column("", no_wrap=True, max_width=28)
+    for column in _COLUMNS.values():
+        table.add_column(column, justify="right", no_wrap=True, min_width=5)
+    for row, values in average(results).items():
+        table.add_row(row, *(f"{values[key]:.2f}" for key in _COLUMNS))
+    for result in worst_first(results)[:_WORST_SHOWN]:
+        cells = [f"{getattr(result.scores, key):.2f}" for key in _COLUMNS] if result.scores else ["missing"]
+        table.add_row(f"{result.image}/{result.mask_index} {result.name}", *cells, style="dim")
+    return table
+
+
+def _list_remarks(done: Sequence[ImageResult], results: Sequence[ObjectResult]) -> Iterator[str]:
+    seconds = [sum(image.seconds.values()) for image in done if image.seconds]
+    missing = sum(result.scores is None for result in results)
+    unmasked = sum(not image.seconds and not image.failure for image in done)
+    unscored = sum(bool(image.seconds) and not image.objects for image in done)
+    failed = sum(bool(image.failure) for image in done)
+    if seconds:
+        yield f"{_count(len(seconds), 'image')} reconstructed, {sum(seconds) / len(seconds):.1f} s each (longest {max(seconds):.1f} s)"
+    if unscored:
+        yield f"{_count(unscored, 'image')} reconstructed without a score: no true shape is known"
+    if unmasked:
+        yield f"{_count(unmasked, 'image')} passed over: no masks and no boxes"
+    if missing:
+        yield f"{_count(missing, 'object')} missing: 0 in F and NC, left out of the distances; results.json says why"
+    if failed:
+        yield f"[red]{_count(failed, 'image')} failed[/red]; results.json says how"
+
+
+def _count(number: int, noun: str) -> str:
+    return f"{number} {noun}{'s' * (number != 1)}"

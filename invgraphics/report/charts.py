@@ -2,132 +2,127 @@
 
 import math
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from html import escape
 
 from invgraphics.report.images import PALETTE
 
-_WIDTH, _HEIGHT = 400, 240
-_LEFT, _RIGHT, _TOP, _BOTTOM = 58, 10, 12, 40
+_WIDTH, _HEIGHT = 400.0, 240.0
+_LEFT, _RIGHT, _TOP, _BOTTOM = 58.0, 390.0, 12.0, 200.0
+"""Edges of the plotting area in the drawing's own units."""
 _LOG_RATIO = 20.0
 """Curves whose largest value is this many times the smallest are drawn on a logarithmic axis."""
+_LOG_SPAN = 1e6
+"""What lies this far below the largest value is left off a logarithmic axis."""
+
+
+@dataclass(frozen=True)
+class _Axis:
+    """Values in [low, high] drawn between two positions."""
+
+    low: float
+    high: float
+    start: float
+    end: float
+    logarithmic: bool = False
+
+    def position(self, value: float | int) -> float:
+        transform = math.log10 if self.logarithmic else float
+        low, high = transform(self.low), transform(self.high)
+        return self.start + (transform(value) - low) / (high - low) * (self.end - self.start)
+
+    def shows(self, value: float | int) -> bool:
+        return math.isfinite(value) and (not self.logarithmic or value >= self.low)
+
+    def ticks(self) -> list[float]:
+        """Round values on the axis: about three to six."""
+        if self.logarithmic:
+            return _log_ticks(self.low, self.high)
+        span = self.high - self.low
+        magnitude = 10.0 ** math.floor(math.log10(span / 3))
+        step = next(factor * magnitude for factor in (1, 2, 5, 10) if span / (factor * magnitude) <= 5)
+        return [k * step for k in range(math.ceil(self.low / step - 1e-9), math.floor(self.high / step + 1e-9) + 1)]
 
 
 def draw_curves(curves: Mapping[str, Sequence[float]], x_label: str, y_label: str, emphasized: str = "total") -> str:
     """Curves over their index (0, 1, ...), with axes, units and a legend. Values that are not finite leave gaps.
 
-    The y axis is logarithmic where every value is positive and they span more than a factor of 20.
+    The y axis is logarithmic where the emphasized curve (all of them, if there is none) is positive and falls by more than a factor of
+    20; values of other curves that it cannot show are left out.
     """
-    shown = {name: list(values) for name, values in curves.items() if any(math.isfinite(value) for value in values)}
-    values = [value for curve in shown.values() for value in curve if math.isfinite(value)]
-    if not values:
+    shown = {name: values for name, values in curves.items() if any(math.isfinite(value) for value in values)}
+    if not shown:
         return '<p class="note">no values recorded</p>'
-    logarithmic = _is_logarithmic(shown, emphasized)
-    if logarithmic:
-        floor = max(shown.get(emphasized, values)) * 1e-6
-        values = [value for value in values if value > floor]
-    low, high = _value_range(values, logarithmic)
     length = max(len(curve) for curve in shown.values())
-    y_of = _scale(low, high, _HEIGHT - _BOTTOM, _TOP, logarithmic)
-    x_of = _scale(0.0, float(max(length - 1, 1)), _LEFT, _WIDTH - _RIGHT, logarithmic=False)
-    parts = [
-        _draw_y_axis(_ticks(low, high, logarithmic), y_of),
-        _draw_x_axis(length, x_of),
-        _draw_axis_labels(x_label, y_label, logarithmic),
-    ]
+    x_axis, y_axis = _Axis(0.0, float(max(length - 1, 1)), _LEFT, _RIGHT), _fit_y_axis(shown, emphasized)
     colours = _choose_colours(shown, emphasized)
+    parts = [_draw_y_axis(y_axis), _draw_x_axis(x_axis), _draw_axis_labels(x_label, y_label + (" (log)" if y_axis.logarithmic else ""))]
     for name in sorted(shown, key=lambda name: name == emphasized):
-        parts.append(_draw_curve(shown[name], x_of, y_of, low, logarithmic, colours[name], 2.4 if name == emphasized else 1.5))
-    svg = f'<svg viewBox="0 0 {_WIDTH} {_HEIGHT}" role="img">{"".join(parts)}</svg>'
+        parts.append(_draw_curve(shown[name], x_axis, y_axis, colours[name], 2.4 if name == emphasized else 1.5))
+    svg = f'<svg viewBox="0 0 {_WIDTH:.0f} {_HEIGHT:.0f}" role="img">{"".join(parts)}</svg>'
     return svg + _draw_legend(colours)
 
 
-def _is_logarithmic(curves: Mapping[str, Sequence[float]], emphasized: str) -> bool:
-    """Decided by the emphasized curve where there is one: terms may be zero, the log axis then leaves those points out."""
-    deciding = curves.get(emphasized) or [value for curve in curves.values() for value in curve]
-    finite = [value for value in deciding if math.isfinite(value)]
-    return bool(finite) and min(finite) > 0 and max(finite) / min(finite) > _LOG_RATIO
-
-
-def _value_range(values: Sequence[float], logarithmic: bool) -> tuple[float, float]:
+def _fit_y_axis(curves: Mapping[str, Sequence[float]], emphasized: str) -> _Axis:
+    values = [float(value) for curve in curves.values() for value in curve if math.isfinite(value)]
+    deciding = [float(value) for value in curves.get(emphasized, ()) if math.isfinite(value)] or values
+    if min(deciding) > 0 and max(deciding) > _LOG_RATIO * min(deciding):
+        positive = [value for value in values if value > max(deciding) / _LOG_SPAN]
+        return _Axis(min(positive) / 1.15, max(positive) * 1.15, _BOTTOM, _TOP, logarithmic=True)
     low, high = min(values), max(values)
-    if logarithmic:
-        return low / 1.15, high * 1.15
-    low = min(low, 0.0) if low < 0.5 * high else low
+    if 0 < low < 0.5 * high:
+        low = 0.0
     margin = 0.05 * (high - low) or 0.05 * abs(high) or 1.0
-    return (low if low == 0.0 else low - margin), high + margin
-
-
-def _scale(low: float, high: float, start: float, end: float, logarithmic: bool):
-    """The map of values in [low, high] to positions in [start, end]."""
-    transform = math.log10 if logarithmic else float
-    a, b = transform(low), transform(high)
-    return lambda value: start + (transform(value) - a) / (b - a) * (end - start)
-
-
-def _ticks(low: float, high: float, logarithmic: bool) -> list[float]:
-    """Round values within [low, high]: at most six."""
-    if logarithmic:
-        return _log_ticks(low, high)
-    step = 10.0 ** math.floor(math.log10((high - low) / 3))
-    for factor in (1, 2, 5, 10):
-        if (high - low) / (factor * step) <= 5:
-            step *= factor
-            break
-    first = math.ceil(low / step - 1e-9)
-    return [k * step for k in range(first, math.floor(high / step + 1e-9) + 1)]
+    return _Axis(low if low == 0.0 < high else low - margin, high + margin, _BOTTOM, _TOP)
 
 
 def _log_ticks(low: float, high: float) -> list[float]:
-    decades = range(math.ceil(math.log10(low)), math.floor(math.log10(high)) + 1)
-    if len(decades) >= 3:
-        return [10.0**k for k in decades][:: math.ceil(len(decades) / 6)]
-    exponents = range(math.floor(math.log10(low)), math.ceil(math.log10(high)) + 1)
-    candidates = [m * 10.0**k for k in exponents for m in (1, 2, 5)]
-    return [value for value in candidates if low <= value <= high]
+    first, last = math.ceil(math.log10(low)), math.floor(math.log10(high))
+    if last - first >= 2:
+        return [10.0**k for k in range(first, last + 1, math.ceil((last - first + 1) / 6))]
+    return [m * 10.0**k for k in range(first - 1, last + 2) for m in (1, 2, 5) if low <= m * 10.0**k <= high]
 
 
-def _draw_y_axis(ticks: Sequence[float], y_of) -> str:
-    lines = []
-    for value in ticks:
-        y = y_of(value)
-        lines.append(f'<line x1="{_LEFT}" x2="{_WIDTH - _RIGHT}" y1="{y:.1f}" y2="{y:.1f}" class="rule"/>')
-        lines.append(f'<text x="{_LEFT - 6}" y="{y + 4:.1f}" text-anchor="end" class="tick">{format_value(value)}</text>')
-    return "".join(lines)
-
-
-def _draw_x_axis(length: int, x_of) -> str:
-    base = _HEIGHT - _BOTTOM
-    parts = [f'<line x1="{_LEFT}" x2="{_WIDTH - _RIGHT}" y1="{base}" y2="{base}" class="base"/>']
-    for value in _ticks(0.0, max(length - 1, 1), logarithmic=False):
-        if value == round(value):
-            text = f'<text x="{x_of(value):.1f}" y="{base + 15}" text-anchor="middle" class="tick">{value:.0f}</text>'
-            parts.append(text)
+def _draw_y_axis(axis: _Axis) -> str:
+    parts = []
+    for value in axis.ticks():
+        y = axis.position(value)
+        parts.append(f'<line x1="{_LEFT}" x2="{_RIGHT}" y1="{y:.1f}" y2="{y:.1f}" class="rule"/>')
+        parts.append(f'<text x="{_LEFT - 6}" y="{y + 4:.1f}" text-anchor="end" class="tick">{format_value(value)}</text>')
     return "".join(parts)
 
 
-def _draw_axis_labels(x_label: str, y_label: str, logarithmic: bool) -> str:
-    middle = (_TOP + _HEIGHT - _BOTTOM) / 2
-    y_text = escape(y_label) + (" (log)" if logarithmic else "")
-    return (
-        f'<text x="{(_LEFT + _WIDTH - _RIGHT) / 2}" y="{_HEIGHT - 6}" text-anchor="middle" class="axis">{escape(x_label)}</text>'
-        f'<text transform="translate(12 {middle}) rotate(-90)" text-anchor="middle" class="axis">{y_text}</text>'
-    )
+def _draw_x_axis(axis: _Axis) -> str:
+    parts = [f'<line x1="{_LEFT}" x2="{_RIGHT}" y1="{_BOTTOM}" y2="{_BOTTOM}" class="base"/>']
+    for value in axis.ticks():
+        if value == round(value):
+            x = axis.position(value)
+            parts.append(f'<text x="{x:.1f}" y="{_BOTTOM + 15}" text-anchor="middle" class="tick">{value:.0f}</text>')
+    return "".join(parts)
 
 
-def _draw_curve(curve: Sequence[float], x_of, y_of, low: float, logarithmic: bool, colour: str, width: float) -> str:
-    runs: list[list[str]] = [[]]
+def _draw_axis_labels(x_label: str, y_label: str) -> str:
+    x, y = (_LEFT + _RIGHT) / 2, (_TOP + _BOTTOM) / 2
+    below = f'<text x="{x}" y="{_HEIGHT - 6}" text-anchor="middle" class="axis">{escape(x_label)}</text>'
+    return below + f'<text transform="translate(12 {y}) rotate(-90)" text-anchor="middle" class="axis">{escape(y_label)}</text>'
+
+
+def _draw_curve(curve: Sequence[float], x_axis: _Axis, y_axis: _Axis, colour: str, width: float) -> str:
+    """Lines through neighbouring values that can be shown; dots for values without such a neighbour."""
+    runs: list[list[tuple[float, float]]] = [[]]
     for index, value in enumerate(curve):
-        if not math.isfinite(value) or (logarithmic and value < low):
-            runs.append([])
+        if y_axis.shows(value):
+            runs[-1].append((x_axis.position(index), y_axis.position(value)))
         else:
-            runs[-1].append(f"{x_of(index):.1f},{y_of(value):.1f}")
-    lines = [
-        f'<polyline points="{" ".join(run)}" fill="none" stroke="{colour}" stroke-width="{width}" stroke-linejoin="round"/>'
-        for run in runs
-        if len(run) > 1
-    ]
-    dots = [run[0].split(",") for run in runs if len(run) == 1]
-    return "".join(lines) + "".join(f'<circle cx="{x}" cy="{y}" r="{width}" fill="{colour}"/>' for x, y in dots)
+            runs.append([])
+    parts = []
+    for run in runs:
+        if len(run) == 1:
+            parts.append(f'<circle cx="{run[0][0]:.1f}" cy="{run[0][1]:.1f}" r="{width}" fill="{colour}"/>')
+        elif run:
+            points = " ".join(f"{x:.1f},{y:.1f}" for x, y in run)
+            parts.append(f'<polyline points="{points}" fill="none" stroke="{colour}" stroke-width="{width}" stroke-linejoin="round"/>')
+    return "".join(parts)
 
 
 def _choose_colours(curves: Mapping[str, Sequence[float]], emphasized: str) -> dict[str, str]:
@@ -141,8 +136,8 @@ def _draw_legend(colours: Mapping[str, str]) -> str:
     return f'<div class="legend">{items}</div>'
 
 
-def format_value(value: float) -> str:
-    """A tick's value, short: 0, 250, 0.02, 1.5e-6, 10<sup>-4</sup> as 1e-4."""
+def format_value(value: float | int) -> str:
+    """The value at a tick, short: 0, 250, 0.02, 1e-6."""
     if value == 0 or 1e-3 <= abs(value) < 1e5:
         return f"{value:.6g}"
     mantissa, exponent = f"{value:.0e}".split("e")

@@ -8,8 +8,15 @@ from pathlib import Path
 from invgraphics.evaluation import ObjectResult, average, average_by_name, worst_first
 from invgraphics.report.html import build_page, key_figures, message, section, table
 
-SCORE_COLUMNS = {"cd_l1_mm": "Chamfer, mm", "f5": "F@5, %", "f10": "F@10, %", "nc": "Normals, %", "accuracy_mm": "Accuracy, mm"}
-SCORE_COLUMNS["completeness_mm"] = "Completeness, mm"
+SCORE_COLUMNS = {
+    "cd_l1_mm": ("Chamfer", "mm"),
+    "accuracy_mm": ("accuracy", "mm"),
+    "completeness_mm": ("completeness", "mm"),
+    "f5": ("F@5", "%"),
+    "f10": ("F@10", "%"),
+    "nc": ("normals", "%"),
+}
+"""What the page shows of each score: name and unit."""
 
 
 @dataclass(frozen=True)
@@ -52,12 +59,9 @@ def _summarize(results: Sequence[ObjectResult]) -> str:
 
 
 def _tabulate_names(results: Sequence[ObjectResult]) -> str:
-    groups = sorted(average_by_name(results).items(), key=lambda item: -item[1]["cd_l1_mm"])
-    rows = [
-        [name, f"{group['count']:.0f}", f"{group['missing']:.0f}", *(f"{group[key]:.1f}" for key in SCORE_COLUMNS)]
-        for name, group in groups
-    ]
-    table_html = table(["Name", "Objects", "Missing", *SCORE_COLUMNS.values()], rows)
+    groups = sorted(average_by_name(results).items(), key=lambda item: item[1]["f10"])
+    rows = [[name, f"{group['count']}", f"{group['missing']}", *(f"{group[key]:.1f}" for key in SCORE_COLUMNS)] for name, group in groups]
+    table_html = table(["Name", "Objects", "Missing", *(f"{label}, {unit}" for label, unit in SCORE_COLUMNS.values())], rows)
     return section("By name", f"<details><summary>{len(rows)} names, worst first</summary>{table_html}</details>")
 
 
@@ -80,5 +84,5 @@ def _describe(result: ObjectResult) -> str:
     place = f"{escape(result.image)} · mask {result.mask_index}"
     if result.scores is None:
         return place
-    values = [f"{label} <b>{getattr(result.scores, key):.1f}</b>" for key, label in SCORE_COLUMNS.items()]
+    values = [f"{label} <b>{getattr(result.scores, key):.1f}</b> {unit}" for key, (label, unit) in SCORE_COLUMNS.items()]
     return f'<span class="scores">{place} · {" · ".join(values)}</span>'

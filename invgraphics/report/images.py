@@ -92,12 +92,16 @@ def diverging_colours(fraction: np.ndarray) -> Image:
     return np.round(np.stack(channels, axis=-1)).astype(np.uint8)
 
 
-def depth_range(depth: Float[Tensor, "h w"], valid: Bool[Tensor, "h w"]) -> tuple[float, float]:
-    """Depths in metres between which all but the extreme 2 % of the readings lie, widened to at least a millimetre."""
-    if not valid.any():
+def depth_range(depth: Float[Tensor, "h w"], valid: Bool[Tensor, "h w"], objects: Bool[Tensor, "h w"]) -> tuple[float, float]:
+    """Nearest and farthest depth in metres that a picture should tell apart: the objects' (all readings where there are none) less
+    the extreme 1 % at both ends, and half as much again before and behind, as far as there are readings."""
+    chosen = valid & objects if (valid & objects).any() else valid
+    if not chosen.any():
         return 0.0, 1.0
-    near, far = np.quantile(depth[valid].cpu().numpy(), [0.01, 0.99])
-    return float(near), float(max(far, near + 1e-3))
+    near, far = np.quantile(depth[chosen].cpu().numpy(), [0.01, 0.99])
+    least, most = np.quantile(depth[valid].cpu().numpy(), [0.01, 0.99])
+    margin = max(0.5 * (far - near), 5e-4)
+    return float(max(near - margin, min(near, least))), float(min(far + margin, max(far, most)))
 
 
 def crop_box(mask: Bool[Tensor, "h w"], margin: float = 0.15) -> tuple[int, int, int]:

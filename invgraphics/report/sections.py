@@ -42,7 +42,7 @@ def describe_input(reconstruction: Reconstruction) -> str:
     """Colour, depth and masks as they came."""
     observation = reconstruction.observation
     colour = to_srgb(observation.colour)
-    near, far = depth_range(observation.depth, observation.valid)
+    near, far = depth_range(observation.depth, observation.valid, observation.masks.any(0))
     overlay = label_masks(outline_masks(colour, observation.masks, fill=0.35), observation.masks)
     missing = 100 * (1 - float(observation.valid.float().mean()))
     figures = [
@@ -155,16 +155,13 @@ def describe_timings(seconds: Mapping[str, float], peak_memory_bytes: int = 0) -
     """What each stage cost."""
     total = sum(seconds.values())
     rows = [
-        [
-            name,
-            f"{value:.2f}",
-            f"{100 * value / max(total, 1e-9):.0f} %",
-            share_bar(value / max(total, 1e-9)),
-        ]
+        [name, share_bar(value / max(total, 1e-9)), f"{value:.2f}", f"{100 * value / max(total, 1e-9):.0f} %"]
         for name, value in seconds.items()
     ]
     memory = f"Peak memory of the process: {peak_memory_bytes / 2**30:.2f} GiB." if peak_memory_bytes else ""
-    return section("Time", table(["Stage", "Seconds", "Share", ""], rows, footer=[["Total", f"{total:.2f}", "", ""]]), note=memory)
+    return section(
+        "Time", table(["Stage", "", "Seconds", "Share"], rows, text_columns=2, footer=[["Total", "", f"{total:.2f}", ""]]), note=memory
+    )
 
 
 def describe_grasps(
