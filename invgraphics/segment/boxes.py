@@ -39,24 +39,29 @@ class Segmenter(Protocol):
 
 
 class DepthColourSegmenter:
-    """GrabCut (Rother, Kolmogorov and Blake 2004) on colour, told by the depth what surely is the object and what surely is not.
-
-    Sure background: outside the box, and behind the support plane. Sure object: well above the plane and away from depth steps. The rest
-    starts from its height and is decided by colour. Without a support plane, what is nearer than the box's surroundings is the object.
-    """
+    """Needs no weights: see `segment_boxes`."""
 
     def segment(self, observation: Observation, boxes: Float[Tensor, "n 4"], generator: torch.Generator) -> Bool[Tensor, "n h w"]:
         """See `Segmenter.segment`."""
-        height, width = observation.depth.shape
-        plane = find_plane_around_boxes(observation, boxes, generator)
-        trimap, parts = _build_trimap(observation, plane), _label_parts(observation, plane)
-        image = np.round(255 * srgb_from_linear(observation.colour).cpu().numpy()).astype(np.uint8)
-        windows = [_box_window(box, height, width) for box in boxes.tolist()]
-        masks = np.zeros((len(windows), height, width), bool)
-        for mask, window in zip(masks, windows, strict=True):
-            mask[:] = _segment_box(image, _exclude_intruders(trimap, parts, window), window)
-        points = observation.camera.unproject(observation.depth).cpu().numpy()
-        return torch.from_numpy(_resolve_conflicts(masks, points)).to(observation.depth.device)
+        return segment_boxes(observation, boxes, find_plane_around_boxes(observation, boxes, generator))
+
+
+def segment_boxes(observation: Observation, boxes: Float[Tensor, "n 4"], plane: SupportPlane | None) -> Bool[Tensor, "n h w"]:
+    """GrabCut (Rother, Kolmogorov and Blake 2004) on colour, told by the depth what surely is the object and what surely is not.
+
+    Sure background: outside the box, behind the support plane, and what a depth step separates from an object that spans the box. Sure
+    object: well above the plane and away from depth steps. The rest starts from its height and is decided by colour. Without a plane
+    all of the box starts as object. Returns disjoint masks, empty where nothing was found.
+    """
+    height, width = observation.depth.shape
+    trimap, parts = _build_trimap(observation, plane), _label_parts(observation, plane)
+    image = np.round(255 * srgb_from_linear(observation.colour).cpu().numpy()).astype(np.uint8)
+    masks = np.zeros((len(boxes), height, width), bool)
+    for mask, box in zip(masks, boxes.tolist(), strict=True):
+        window = _box_window(box, height, width)
+        mask[:] = _segment_box(image, _exclude_intruders(trimap, parts, window), window)
+    points = observation.camera.unproject(observation.depth).cpu().numpy()
+    return torch.from_numpy(_resolve_conflicts(masks, points)).to(observation.depth.device)
 
 
 def find_plane_around_boxes(observation: Observation, boxes: Float[Tensor, "n 4"], generator: torch.Generator) -> SupportPlane | None:

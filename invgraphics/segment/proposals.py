@@ -5,70 +5,116 @@ from dataclasses import dataclass
 import cv2
 import numpy as np
 import torch
-from jaxtyping import Bool
+from jaxtyping import Bool, Float
 from torch import Tensor
 
+from invgraphics.datasets.checks import make_disjoint
 from invgraphics.observation import Observation
 from invgraphics.plane import SupportPlane
+from invgraphics.segment.boxes import segment_boxes
+from invgraphics.segment.parts import merge_rims
 from invgraphics.segment.surface import LARGEST_STEP, compute_heights, compute_rise, find_rising, invert_depth, label_connected
 from invgraphics.transforms import transform_points
+
+_LEAST_KEPT, _LARGEST_GROWTH = 0.6, 6.0
+"""How far colour may change a part."""
+_BOX_MARGIN_PIXELS = 3
+_EDGE_MARGIN_M = 0.01
+"""A strip along the edge of the plane's visible part, where bins' walls begin."""
 
 
 @dataclass(frozen=True)
 class ProposalLimits:
     """What counts as an object."""
 
-    smallest_area: float = 5e-4
+    smallest_area: float = 1e-3
     """Visible pixels, as a share of the image's."""
     smallest_height_m: float = 0.006
     """Height above the plane that a tenth of its pixels must reach."""
+    smallest_rise: float = 6.0
+    """The same in standard deviations of the plane's pixels, which the folds of a cloth widen."""
     largest_extent_m: float = 0.6
     """Extent along the plane."""
-    largest_border_share: float = 0.12
-    """Share of the outline that may lie on the image's border: what is cut by it more is a robot, a wall, an arm."""
-    smallest_support_share: float = 0.5
-    """Share of the pixels that must stand over the visible part of the plane: what does not is beyond the table's edge, or a bin's wall."""
+    largest_cut_share: float = 0.15
+    """Share of the outline that may lie on the image's border, or where the part goes on beyond the plane's edge: more of it is cut of
+    robots, walls, arms."""
 
 
 def propose_masks(observation: Observation, plane: SupportPlane, limits: ProposalLimits = ProposalLimits()) -> Bool[Tensor, "n h w"]:
-    """Disjoint masks of the objects on a plane, from left to right by their centres. n may be 0."""
-    rise, height = compute_rise(observation, plane), compute_heights(observation, plane)
-    foreground = cv2.morphologyEx(find_rising(rise, height).astype(np.uint8), cv2.MORPH_OPEN, np.ones((3, 3), np.uint8)) > 0
-    labels = label_connected(foreground, invert_depth(observation), LARGEST_STEP)
-    world = transform_points(plane.T_world_camera, observation.camera.unproject(observation.depth).reshape(-1, 3)).cpu().numpy()
-    ground = _Ground(world[plane.inliers.cpu().numpy().reshape(-1), :2])
+    """Disjoint masks of the objects on a plane, from left to right by their centres. n may be 0.
+
+    Objects that touch without a depth step between them come as one: mark those by boxes.
+    """
+    world = transform_points(plane.T_world_camera, observation.camera.unproject(observation.depth).reshape(-1, 3))
+    world = world.reshape(*observation.depth.shape, 3).cpu().numpy()
+    inverse_depth = invert_depth(observation)
+    rise = compute_rise(observation, plane)
+    rising = find_rising(rise, compute_heights(observation, plane))
+    carried = rising & _find_carried(world, plane.inliers.cpu().numpy())
+    foreground = cv2.morphologyEx(carried.astype(np.uint8), cv2.MORPH_OPEN, np.ones((3, 3), np.uint8)) > 0
+    labels = merge_rims(label_connected(foreground, inverse_depth, LARGEST_STEP), world, plane.T_world_camera[:2, 3].cpu().numpy())
     areas = np.bincount(labels.reshape(-1))
-    candidates = [k for k in range(1, len(areas)) if areas[k] >= limits.smallest_area * labels.size]
-    masks = [labels == k for k in candidates]
-    masks = [mask for mask in masks if _is_object(mask, world[mask.reshape(-1)], ground, limits)]
-    masks.sort(key=lambda mask: np.nonzero(mask)[1].mean())
-    stacked = np.stack(masks) if masks else np.zeros((0, *labels.shape), bool)
-    return torch.from_numpy(stacked).to(observation.masks.device)
+    parts = [labels == k for k in range(1, len(areas)) if areas[k] >= limits.smallest_area * labels.size]
+    parts = [part for part in parts if _rises(world[part], rise[part], limits) and _measure_extent(world[part]) < limits.largest_extent_m]
+    parts = [part for part in parts if _measure_cut_share(part, rising & ~carried, inverse_depth) <= limits.largest_cut_share]
+    parts.sort(key=lambda part: np.nonzero(part)[1].mean())
+    return _refine(observation, plane, parts)
 
 
-class _Ground:
-    """The convex hull of the visible part of the plane, in its two coordinates."""
+def _refine(observation: Observation, plane: SupportPlane, parts: list[np.ndarray]) -> Bool[Tensor, "n h w"]:
+    """Parts with their outlines drawn by colour too, and with what lies too low to rise from the plane (the floor of a plate).
 
-    def __init__(self, points: np.ndarray):
-        self.hull = cv2.convexHull(np.ascontiguousarray(points[:: max(1, len(points) // 20_000)], np.float32))
+    Where colour leads far away from what the depth says, the part stays as it was.
+    """
+    given = torch.from_numpy(np.stack(parts)) if parts else torch.zeros(0, *observation.depth.shape, dtype=torch.bool)
+    refined = segment_boxes(observation, _find_boxes(given), plane).cpu()
+    kept, before, after = (given & refined).sum((1, 2)), given.sum((1, 2)), refined.sum((1, 2))
+    agrees = (kept > _LEAST_KEPT * before) & (after < _LARGEST_GROWTH * before)
+    return make_disjoint(torch.where(agrees[:, None, None], refined, given)).to(observation.depth.device)
 
-    def covers(self, points: np.ndarray) -> np.ndarray:
-        return np.array([cv2.pointPolygonTest(self.hull, (float(x), float(y)), False) >= 0 for x, y in points])
+
+def _find_boxes(masks: Bool[Tensor, "n h w"]) -> Float[Tensor, "n 4"]:
+    """The boxes around masks, a few pixels wider."""
+    height, width = masks.shape[1:]
+    boxes = torch.zeros(len(masks), 4)
+    for box, mask in zip(boxes, masks, strict=True):
+        v, u = torch.nonzero(mask, as_tuple=True)
+        box[:] = torch.stack([u.min(), v.min(), u.max() + 1, v.max() + 1]) + torch.tensor([-1, -1, 1, 1]) * _BOX_MARGIN_PIXELS
+    return torch.minimum(boxes.clamp(min=0), torch.tensor([width, height, width, height], dtype=boxes.dtype))
 
 
-def _is_object(mask: np.ndarray, points: np.ndarray, ground: _Ground, limits: ProposalLimits) -> bool:
-    if np.quantile(points[:, 2], 0.9) < limits.smallest_height_m:
-        return False
+def _find_carried(world: np.ndarray, inliers: np.ndarray) -> np.ndarray:
+    """(h, w) bool: pixels whose points stand over the convex hull of the plane's visible part, but for a strip at its edge."""
+    points = world[inliers][:, :2]
+    hull = cv2.convexHull(np.ascontiguousarray(points[:: max(1, len(points) // 20_000)], np.float32))[:, 0].astype(np.float64)
+    along = np.roll(hull, -1, axis=0) - hull
+    outward = np.stack([along[:, 1], -along[:, 0]], axis=-1) / np.linalg.norm(along, axis=-1, keepdims=True)
+    outward *= np.sign(cv2.contourArea(hull.astype(np.float32), oriented=True))
+    carried = np.ones(inliers.shape, bool)
+    for normal, corner in zip(outward, hull, strict=True):
+        carried &= world[..., :2] @ normal <= corner @ normal - _EDGE_MARGIN_M
+    return carried
+
+
+def _rises(points: np.ndarray, rise: np.ndarray, limits: ProposalLimits) -> bool:
+    """Whether a part stands out from the plane by its height, and by more than the plane's own unevenness."""
+    return np.quantile(points[:, 2], 0.9) > limits.smallest_height_m and np.quantile(rise, 0.9) > limits.smallest_rise
+
+
+def _measure_extent(points: np.ndarray) -> float:
+    """Extent along the plane in metres, without the outermost points."""
     low, high = np.quantile(points[:, :2], [0.02, 0.98], axis=0)
-    if (high - low).max() > limits.largest_extent_m:
-        return False
-    if ground.covers(points[:: max(1, len(points) // 500), :2]).mean() < limits.smallest_support_share:
-        return False
-    return _measure_border_share(mask) <= limits.largest_border_share
+    return float((high - low).max())
 
 
-def _measure_border_share(mask: np.ndarray) -> float:
-    """Share of the mask's outline that lies on the border of the image."""
-    on_border = np.count_nonzero(mask[[0, -1]]) + np.count_nonzero(mask[:, [0, -1]])
-    eroded = cv2.erode(mask.astype(np.uint8), np.ones((3, 3), np.uint8), borderType=cv2.BORDER_CONSTANT, borderValue=0) > 0
-    return on_border / max(np.count_nonzero(mask & ~eroded), 1)
+def _measure_cut_share(part: np.ndarray, beyond: np.ndarray, inverse_depth: np.ndarray) -> float:
+    """Share of a part's outline that lies on the border of the image, or where its surface goes on beyond the plane."""
+    outline, cut = part.copy(), np.zeros_like(part)
+    outline[1:-1, 1:-1] &= ~(part[:-2, 1:-1] & part[2:, 1:-1] & part[1:-1, :-2] & part[1:-1, 2:])
+    cut[[0, -1]] = cut[:, [0, -1]] = True
+    for axis in (0, 1):
+        for forward in (True, False):
+            here, there = (slice(None, -1), slice(1, None)) if forward else (slice(1, None), slice(None, -1))
+            marks, others, values = (np.moveaxis(x, axis, 0) for x in (cut, beyond, inverse_depth))
+            marks[here] |= others[there] & (np.abs(values[here] - values[there]) < LARGEST_STEP)
+    return np.count_nonzero(outline & cut) / max(np.count_nonzero(outline), 1)
