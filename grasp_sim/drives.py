@@ -66,20 +66,16 @@ class Drive:
         """Moves the command on by one time step, as a current-limited gear motor would.
 
         Near the effort limit the motor slows down, beyond it it gives way. The mechanism is stiff, so the command waits for the slowest
-        joint. `positions` and `efforts` are the joints', by name.
+        joint. `positions` and `efforts` are the joints', by name; efforts add up as seen at the motor, by their powers.
         """
         ahead = self.target - self.command
+        towards = math.copysign(1.0, ahead)
         largest = self.velocity * time_step
-        load = self._total_effort(efforts) * math.copysign(1.0, ahead) / self.effort
-        share = min((_FULL_LOAD - load) / _EASING, _LEAD - self._lag(positions) / largest, 1.0)
+        effort, lag = 0.0, 0.0
+        for name, coupling in self.followers.items():
+            slope = coupling.slope(self.command)
+            if slope != 0.0:
+                effort += slope * efforts[name]
+                lag = max(lag, towards * (coupling.position(self.command) - positions[name]) / slope)
+        share = min((_FULL_LOAD - towards * effort / self.effort) / _EASING, _LEAD - lag / largest, 1.0)
         self.command += min(max(ahead, -largest), largest) * max(share, -1.0)
-
-    def _lag(self, positions: Mapping[str, float]) -> float:
-        """How far the slowest joint is behind the command, in the motor's unit, positive towards the target."""
-        slopes = {name: coupling.slope(self.command) for name, coupling in self.followers.items()}
-        lags = [(self.followers[name].position(self.command) - positions[name]) / slope for name, slope in slopes.items() if slope != 0]
-        return max((lag * math.copysign(1.0, self.target - self.command) for lag in lags), default=0.0)
-
-    def _total_effort(self, efforts: Mapping[str, float]) -> float:
-        """What all joints give together, as seen at the motor (by their powers at a common motion)."""
-        return sum(coupling.slope(self.command) * efforts[name] for name, coupling in self.followers.items())

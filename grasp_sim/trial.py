@@ -16,6 +16,9 @@ from grasp_sim.solids import PlacedSolid
 from grasp_sim.world import DEFAULT_DENSITY, DEFAULT_FRICTION, World
 from invgraphics.grasp import Grasp
 
+_REACH = 0.3
+"""Metres about the hand's frame within which objects are simulated: the largest hand, its way in, what it may push."""
+
 
 class GraspOutcome(Enum):
     """How a trial ended. The value is for people to read."""
@@ -98,12 +101,17 @@ def try_grasp(
 ) -> GraspOutcome:
     """Tries a grasp on `objects[grasp.object_index]` among the others on the plane z = 0. Same arguments, same outcome."""
     physics, settings = physics or Physics(), settings or TrialSettings()
+    T_world_hand = _moved(grasp.T_world_hand, physics.hand_offset)
+    near = [item for k, item in enumerate(objects) if k == grasp.object_index or _within_reach(item, T_world_hand)]
     with World(time_step=settings.time_step, solver_iterations=settings.solver_iterations) as world:
         world.add_plane()
-        bodies = [world.add_mesh(item.solid, item.T_world_body, density=physics.density, friction=physics.friction) for item in objects]
+        bodies = [
+            world.add_mesh(item.solid, item.T_world_body, density=physics.density, friction=physics.friction, drawn=False) for item in near
+        ]
         for body in bodies:
             world.sleep(body)
-        return Trial(world, bodies, bodies[grasp.object_index], hand, settings).run(grasp, _moved(grasp.T_world_hand, physics.hand_offset))
+        target = next(body for body, item in zip(bodies, near, strict=True) if item is objects[grasp.object_index])
+        return Trial(world, bodies, target, hand, settings).run(grasp, T_world_hand)
 
 
 class Trial:
@@ -226,6 +234,14 @@ class Trial:
     def _object_height(self) -> float:
         """Height of the object's centre of mass, metres."""
         return float(self.world.centre_of_mass(self.target)[2])
+
+
+def _within_reach(item: PlacedSolid, T_world_hand: Float[np.ndarray, "4 4"]) -> bool:
+    """Whether an object can come to matter: part of its bounding sphere is less than `_REACH` from the hand."""
+    middle = item.solid.coarse.vertices.mean(0)
+    radius = np.linalg.norm(item.solid.coarse.vertices - middle, axis=1).max()
+    centre = item.T_world_body[:3, :3] @ middle + item.T_world_body[:3, 3]
+    return bool(np.linalg.norm(centre - T_world_hand[:3, 3]) < radius + _REACH)
 
 
 def _moved(T_world_hand: Float[np.ndarray, "4 4"], offset: tuple[float, ...]) -> Float[np.ndarray, "4 4"]:

@@ -186,16 +186,17 @@ class World:
 
         Give a `Solid` (see `grasp_sim.solids`) to decompose once and use it in many worlds. Mass, centre of mass and inertia
         are those of the mesh's volume. `spinning_friction` is the torsional coefficient in metres. What is not `drawn` is cheaper
-        to make, and `render` shows its convex pieces.
+        to make, and `render` does not show it.
         """
         shape = mesh if isinstance(mesh, Solid) else build_solid(mesh)
         T_body_inertial = shape.T_body_inertial
         T_inertial_body = _invert(T_body_inertial)
         collision = self._call(pybullet.createCollisionShape, pybullet.GEOM_MESH, fileName=self._write_pieces(shape, T_inertial_body))
-        visual = -1
         if drawn:
             file = self._write_obj([(shape.vertices, shape.faces)], T_inertial_body)
             visual = self._call(pybullet.createVisualShape, pybullet.GEOM_MESH, fileName=file, rgbaColor=[*colour, 1])
+        else:
+            visual = self._call(pybullet.createVisualShape, pybullet.GEOM_SPHERE, radius=1e-5)
         position, quaternion = _split(T_world_body @ T_body_inertial)
         mass = 0.0 if fixed else density * shape.volume
         body = self._call(pybullet.createMultiBody, mass, collision, visual, position, quaternion)
@@ -300,10 +301,10 @@ class World:
         """Parts in frame b as the objects of one OBJ file in frame a: PyBullet makes each a convex hull of one compound."""
         lines, first = [], 1
         for k, (vertices, faces) in enumerate(parts):
-            moved = vertices @ T_a_b[:3, :3].T + T_a_b[:3, 3]
+            moved = (vertices @ T_a_b[:3, :3].T + T_a_b[:3, 3]).tolist()
             lines.append(f"o part_{k}")
             lines += [f"v {x:.7g} {y:.7g} {z:.7g}" for x, y, z in moved]
-            lines += [f"f {a} {b} {c}" for a, b, c in faces + first]
+            lines += [f"f {a} {b} {c}" for a, b, c in (faces + first).tolist()]
             first += len(vertices)
         self._file_count += 1
         path = Path(self._files.name) / f"mesh_{self._file_count}.obj"

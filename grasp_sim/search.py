@@ -1,0 +1,243 @@
+"""Many grasps tried in parallel, the promising ones more often: objects and a hand in, ranked grasps out.
+
+Successive halving (Jamieson and Talwalkar 2016): every candidate is tried once at the nominal physics, the better half again with
+friction, weight and hand pose perturbed, and so on. What a trial draws depends on the seed, the object, the candidate and the trial's
+number only, so the result is the same for any number of processes.
+"""
+
+import time
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, field, replace
+
+import numpy as np
+
+from grasp_sim.candidates import Candidate, CandidateSettings, find_candidates
+from grasp_sim.hands import Hand
+from grasp_sim.pool import TrialPool
+from grasp_sim.solids import PlacedSolid
+from grasp_sim.trial import GraspOutcome, Physics, Spread, TrialSettings, try_grasp
+from invgraphics.grasp import Grasp
+
+
+@dataclass(frozen=True)
+class SearchSettings:
+    """How much is tried, and how."""
+
+    batch: int = 20
+    """Candidates of an object that are tried at once."""
+    batches: int = 3
+    """A further batch is tried where none of the last one succeeded, up to so many."""
+    finalists: int = 3
+    """Candidates of an object that get the most trials."""
+    final_trials: int = 8
+    """Trials behind each finalist's success rate."""
+    max_trials: int | None = None
+    """Of the whole search; None for no limit."""
+    max_seconds: float | None = None
+    """Of the whole search; None for no limit, which a reproducible result needs."""
+    physics: Physics = field(default_factory=Physics)
+    spread: Spread = field(default_factory=Spread)
+    trial: TrialSettings = field(default_factory=TrialSettings)
+    candidate: CandidateSettings = field(default_factory=CandidateSettings)
+
+
+@dataclass(frozen=True)
+class TriedGrasp:
+    """A grasp with everything that was seen of it."""
+
+    grasp: Grasp
+    """With its success rate and number of trials."""
+    template: str
+    """Which of the hand's templates."""
+    score: float
+    """From geometry alone, in [0, 1]."""
+    outcomes: dict[GraspOutcome, int]
+    """How often each outcome came."""
+
+
+@dataclass(frozen=True)
+class SearchResult:
+    """What a search found."""
+
+    ranked: tuple[TriedGrasp, ...]
+    """Grasps that succeeded at least once, best first: by (successes + 1) / (trials + 2), then by geometry."""
+    failures: dict[int, str]
+    """For each object without a grasp the reason, in words."""
+    trials: int
+    """How many were run."""
+    seconds: float
+    """Wall-clock time."""
+
+    @property
+    def grasps(self) -> list[Grasp]:
+        """The grasps alone, best first."""
+        return [tried.grasp for tried in self.ranked]
+
+
+@dataclass
+class _Track:
+    """One candidate's trials so far."""
+
+    candidate: Candidate
+    number: int
+    """Among its object's candidates."""
+    outcomes: list[GraspOutcome] = field(default_factory=list)
+
+    @property
+    def index(self) -> int:
+        return self.candidate.grasp.object_index
+
+    @property
+    def successes(self) -> int:
+        return self.outcomes.count(GraspOutcome.SUCCESS)
+
+    @property
+    def rank(self) -> tuple[float, float]:
+        """Larger is better: Laplace's rule of succession, then geometry."""
+        return (self.successes + 1) / (len(self.outcomes) + 2), self.candidate.score
+
+    def result(self) -> TriedGrasp:
+        rate = self.successes / len(self.outcomes)
+        grasp = replace(self.candidate.grasp, success_rate=rate, trials=len(self.outcomes))
+        return TriedGrasp(grasp, self.candidate.template, self.candidate.score, dict(Counter(self.outcomes)))
+
+
+class _Search:
+    """The state of one search."""
+
+    def __init__(self, objects: Sequence[PlacedSolid], hand: Hand, seed: int, settings: SearchSettings, pool: TrialPool):
+        # Workers need the pieces, not the fine surface: what is sent with every trial stays small.
+        self.objects = tuple(
+            replace(item, solid=replace(item.solid, vertices=item.solid.coarse.vertices, faces=item.solid.coarse.faces)) for item in objects
+        )
+        self.hand, self.seed, self.settings, self.pool = hand, seed, settings, pool
+        self.started = time.perf_counter()
+        self.trials = 0
+
+    def out_of_budget(self) -> bool:
+        limits = self.settings
+        late = limits.max_seconds is not None and time.perf_counter() - self.started >= limits.max_seconds
+        return late or (limits.max_trials is not None and self.trials >= limits.max_trials)
+
+    def run(self, tracks: Iterable[_Track], target: int) -> Iterator[None]:
+        """Tries each track until it has `target` trials, as far as the budget goes; yields after every trial."""
+        wanted = [(track, number) for track in tracks for number in range(len(track.outcomes), target)]
+        if self.settings.max_trials is not None:
+            wanted = wanted[: max(0, self.settings.max_trials - self.trials)]
+        results = self.pool.map(try_grasp, [self._task(track, number) for track, number in wanted])
+        for (track, _), outcome in zip(wanted, results, strict=True):
+            track.outcomes.append(outcome)
+            self.trials += 1
+            yield
+            if self.out_of_budget():
+                return
+
+    def _task(self, track: _Track, number: int) -> tuple:
+        physics = self.settings.physics
+        if number > 0:
+            physics = self.settings.spread.draw(physics, np.random.default_rng([self.seed, track.index, track.number, number]))
+        return self.objects, track.candidate.grasp, self.hand, physics, self.settings.trial
+
+
+def search_grasps(
+    objects: Sequence[PlacedSolid],
+    hand: Hand,
+    *,
+    indices: Sequence[int] | None = None,
+    seed: int = 0,
+    settings: SearchSettings | None = None,
+    pool: TrialPool | None = None,
+    progress: Callable[[int, int], None] | None = None,
+) -> SearchResult:
+    """Grasps of `objects` (all, or those of `indices`) on the plane z = 0 that succeed in simulation, best first.
+
+    `pool` defaults to one process for each core, started and ended here. `progress(done, expected)` is told the number of trials
+    after each. Objects without a grasp are in `failures` with the reason.
+    """
+    if pool is None:
+        with TrialPool() as own:
+            return search_grasps(objects, hand, indices=indices, seed=seed, settings=settings, pool=own, progress=progress)
+    settings = settings or SearchSettings()
+    search = _Search(objects, hand, seed, settings, pool)
+    waiting, failures = _find_all(objects, hand, range(len(objects)) if indices is None else indices, seed, settings)
+    tried: list[_Track] = []
+    contenders: dict[int, list[_Track]] = {}
+    report = _Progress(progress, settings)
+    for _ in range(settings.batches):
+        batch = _interleaved([waiting[index][: settings.batch] for index in waiting if index not in contenders])
+        waiting = {index: tracks[settings.batch :] for index, tracks in waiting.items() if index not in contenders}
+        report.expect(len(batch))
+        for _ in search.run(batch, 1):
+            report.advance(search.trials)
+        tried += [track for track in batch if track.outcomes]
+        for track in batch:
+            if track.successes:
+                contenders.setdefault(track.index, []).append(track)
+    for keep, target in _rounds(settings):
+        contenders = {index: sorted(tracks, key=lambda track: track.rank, reverse=True)[:keep] for index, tracks in contenders.items()}
+        final = _interleaved(list(contenders.values()))
+        report.expect(sum(max(0, target - len(track.outcomes)) for track in final))
+        for _ in search.run(final, target):
+            report.advance(search.trials)
+    ranked = sorted((track for track in tried if track.successes), key=lambda track: track.rank, reverse=True)
+    failures |= _explain(tried, {track.index for track in ranked}, waiting)
+    return SearchResult(tuple(track.result() for track in ranked), failures, search.trials, time.perf_counter() - search.started)
+
+
+class _Progress:
+    """Tells a caller how far a search is."""
+
+    def __init__(self, told: Callable[[int, int], None] | None, settings: SearchSettings):
+        self._told, self._limit, self._expected = told, settings.max_trials, 0
+
+    def expect(self, more: int) -> None:
+        self._expected += more
+
+    def advance(self, done: int) -> None:
+        if self._told is not None:
+            self._told(done, self._expected if self._limit is None else min(self._expected, self._limit))
+
+
+def _find_all(
+    objects: Sequence[PlacedSolid], hand: Hand, indices: Iterable[int], seed: int, settings: SearchSettings
+) -> tuple[dict[int, list[_Track]], dict[int, str]]:
+    """Candidates of every object, and the reasons of those without."""
+    waiting, failures = {}, {}
+    for index in indices:
+        generator = np.random.default_rng([seed, index])
+        count = settings.batch * settings.batches
+        found, why = find_candidates(objects, index, hand, generator, count=count, settings=settings.candidate)
+        if found:
+            waiting[index] = [_Track(candidate, number) for number, candidate in enumerate(found)]
+        else:
+            failures[index] = why
+    return waiting, failures
+
+
+def _rounds(settings: SearchSettings) -> list[tuple[int, int]]:
+    """(candidates kept, trials that each then has): halved and doubled until the finalists have theirs."""
+    rounds, keep, target = [], settings.batch // 2, 2
+    while keep > settings.finalists and target < settings.final_trials:
+        rounds.append((keep, target))
+        keep, target = keep // 2, 2 * target
+    return [*rounds, (settings.finalists, settings.final_trials)]
+
+
+def _interleaved(groups: Sequence[Sequence[_Track]]) -> list[_Track]:
+    """The first of every group, then the second of every group, and so on: a cut budget is shared."""
+    longest = max((len(group) for group in groups), default=0)
+    return [group[k] for k in range(longest) for group in groups if k < len(group)]
+
+
+def _explain(tried: Sequence[_Track], succeeded: set[int], waiting: Iterable[int]) -> dict[int, str]:
+    """For every object that was tried in vain, or was still `waiting`, what happened, most frequent first."""
+    reasons = {}
+    for index in sorted({track.index for track in tried} - succeeded):
+        counts = Counter(outcome for track in tried if track.index == index for outcome in track.outcomes)
+        told = ", ".join(f"{count} x {outcome.value}" for outcome, count in counts.most_common())
+        reasons[index] = f"none of {sum(counts.values())} trials succeeded: {told}"
+    for index in waiting:
+        if index not in succeeded and index not in reasons:
+            reasons[index] = "the budget ended before it was tried"
+    return reasons
