@@ -10,8 +10,10 @@ from invgraphics.camera import Camera
 from invgraphics.geometry.mesh import Mesh, face_cross, icosphere, vertex_normals
 from invgraphics.scene import Material, Scene, SceneObject
 from invgraphics.transforms import transform_points
+from renderers.fused_shading import shade_surface
 from renderers.protocol import BACKGROUND_ID, PLANE_ID, Capabilities, Rendered
 from renderers.rasterize import EdgeTopology, Rasterized, Rasterizer, build_topology
+from renderers.rasterize.workers import Workers
 from renderers.shading import compute_ellipsoid_shadows, material_at, shade_ggx
 from renderers.support_plane import compute_plane_depth
 
@@ -82,6 +84,7 @@ class MeshRenderer:
         self.rasterizer = rasterizer
         self.shadows = shadows
         self.name = rasterizer.name
+        self._workers = Workers()
         self.capabilities = Capabilities(
             draws_meshes=True,
             vertex_colours=True,
@@ -143,13 +146,18 @@ class MeshRenderer:
 
     def _shade(self, scene: Scene, camera: Camera, surface: _Surface, materials: list[Material]) -> Tensor:
         """Radiance (n, 3) that surface points send to the camera."""
-        base_colour, metallic, roughness = material_at(materials, surface.owners.clamp(min=0))
-        views = torch.nn.functional.normalize(camera.T_world_camera[:3, 3] - surface.positions, dim=-1, eps=1e-12)
+        owners = surface.owners.clamp(min=0)
         visibility = None
         if self.shadows and scene.objects:
             poses = torch.stack([item.T_world_object for item in scene.objects])
             radii = torch.stack([item.radii for item in scene.objects])
             visibility = compute_ellipsoid_shadows(surface.positions, scene.lights, poses, radii, surface.owners)
+        eye = camera.T_world_camera[:3, 3]
+        if surface.positions.device.type == "cpu":
+            arguments = (surface.positions, surface.normals, eye, surface.colours, owners, materials, scene.lights, visibility)
+            return shade_surface(*arguments, self._workers)
+        views = torch.nn.functional.normalize(eye - surface.positions, dim=-1, eps=1e-12)
+        base_colour, metallic, roughness = material_at(materials, owners)
         base_colour = base_colour * surface.colours
         return shade_ggx(surface.positions, surface.normals, views, base_colour, metallic, roughness, scene.lights, visibility)
 
