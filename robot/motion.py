@@ -91,9 +91,9 @@ class MotionSettings:
 
     geometry: URGeometry = UR5_GEOMETRY
     limits: JointLimits = UR5_LIMITS
-    approach_distance: float = 0.10
+    approach_distance: float = 0.08
     """From the pre-grasp to the grasp, metres."""
-    lift_height: float = 0.12
+    lift_height: float = 0.10
     """Metres."""
     straight_speed_scale: float = 0.5
     """Share of the joints' speed on the straight parts."""
@@ -103,7 +103,7 @@ class MotionSettings:
     """Largest joint motion between checked configurations, radians."""
     max_jump: float = 0.3
     """Joint motion over one `cartesian_step` that counts as a singularity, radians."""
-    rrt_iterations: int = 800
+    rrt_iterations: int = 300
     """Before the search for a way around gives up."""
     branches: int = 8
     """How many of the nearest grasp configurations are tried."""

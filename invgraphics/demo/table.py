@@ -18,7 +18,7 @@ from invgraphics.demo.toys import Toy
 from invgraphics.geometry.mesh import Mesh
 
 TABLE_COLOUR = (0.52, 0.47, 0.42)
-LIGHTING = Lighting(direction=(-0.4, -0.5, 1.0), ambient=0.55, diffuse=0.5, specular=0.05)
+LIGHTING = Lighting(direction=(0.1, 0.6, 1.0), ambient=0.55, diffuse=0.5, specular=0.05)
 _AREA = np.array([[0.38, -0.22], [0.64, 0.22]])
 """Opposite corners of where toys are put down, metres."""
 _SPACING = 0.15
@@ -119,8 +119,9 @@ def _draw_positions(count: int, generator: np.random.Generator) -> Float[np.ndar
 
 
 def _box_around(mask: np.ndarray) -> Int[np.ndarray, "4"]:
+    """x0, y0, x1, y1 with the margin, within the image; pixel k covers [k, k + 1]."""
     height, width = mask.shape
     rows, columns = np.flatnonzero(mask.any(axis=1)), np.flatnonzero(mask.any(axis=0))
     low = np.maximum([columns[0] - _BOX_MARGIN, rows[0] - _BOX_MARGIN], 0)
-    high = np.minimum([columns[-1] + _BOX_MARGIN, rows[-1] + _BOX_MARGIN], [width - 1, height - 1])
+    high = np.minimum([columns[-1] + 1 + _BOX_MARGIN, rows[-1] + 1 + _BOX_MARGIN], [width, height])
     return np.concatenate([low, high])

@@ -1,0 +1,126 @@
+"""The robot at the table: a UR5 that carries the Mia hand, what it can reach, and a grasp carried out on the true scene."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from jaxtyping import Float, UInt8
+
+from grasp_sim.hands import Hand, load_hand
+from grasp_sim.solids import PlacedSolid
+from grasp_sim.world import World
+from invgraphics.camera import Camera
+from invgraphics.demo.table import LIGHTING
+from invgraphics.grasp import Grasp
+from invgraphics.scene import Scene
+from robot.assembly import MIA_RIGHT_MOUNT, UR5_URDF, HandMount, build_arm_with_hand, load_mount
+from robot.execute import ExecutionReport, Phase, execute_pick
+from robot.kinematics import JOINT_NAMES
+from robot.motion import MotionSettings, PickPlan, PickTask, Unreachable, plan_pick
+from robot.simulated import SimulatedHand, SimulatedUR5, SimulatedWatch, Simulation, WorldCollisionChecker
+
+HAND = "mia_right"
+PARKED = np.array([np.pi, -1.9, 1.9, -np.pi / 2, -np.pi / 2, 0.0])
+"""Where the arm waits: folded, the hand above the table (radians)."""
+_CLEARANCE = 0.002
+"""Metres between arm or hand and anything but the target; a fingertip may pass that near to the table."""
+
+
+@dataclass(frozen=True)
+class RobotCell:
+    """Arm, hand, and how the one carries the other."""
+
+    hand: Hand
+    mount: HandMount
+    urdf: Path
+    """Arm and hand as one body."""
+
+    def add_to(self, world: World, T_world_base: Float[np.ndarray, "4 4"]) -> int:
+        """Puts the robot into a world, parked, the hand open."""
+        body = world.add_urdf(self.urdf, T_world_base, fixed=True, self_collision=True)
+        world.couple_joints(body, self.hand.couplings)
+        links = self.hand.link_poses(self.hand.templates[0].opened)
+        world.set_friction(body, self.hand.friction, spinning=self.hand.torsional_friction, links=links)
+        world.set_joint_positions(body, dict(zip(JOINT_NAMES, PARKED.tolist(), strict=True)) | self.hand.templates[0].opened)
+        return body
+
+    def flange_pose(self, T_base_hand: Float[np.ndarray, "4 4"]) -> Float[np.ndarray, "4 4"]:
+        """`T_base_flange` that brings the hand frame to a pose."""
+        return T_base_hand @ np.linalg.inv(self.mount.T_flange_hand @ self.hand.T_root_hand)
+
+
+@dataclass(frozen=True)
+class Selection:
+    """The best grasp that the arm can do, and the better ones that it cannot."""
+
+    grasp: Grasp | None
+    """None where it can do none."""
+    plan: PickPlan | None
+    """The arm's motions for it."""
+    skipped: tuple[tuple[Grasp, Unreachable], ...]
+    """Better grasps, best first, each with the reason."""
+
+
+def build_cell(folder: Path) -> RobotCell:
+    """The UR5 with the right Mia hand; its URDF is written to `folder`."""
+    hand, mount = load_hand(HAND), load_mount(MIA_RIGHT_MOUNT)
+    urdf = folder / f"ur5_{hand.name}.urdf"
+    urdf.write_text(build_arm_with_hand(UR5_URDF, hand.urdf, mount))
+    return RobotCell(hand, mount, urdf)
+
+
+def select_grasp(
+    objects: Sequence[PlacedSolid],
+    grasps: Sequence[Grasp],
+    cell: RobotCell,
+    T_world_base: Float[np.ndarray, "4 4"],
+    generator: np.random.Generator,
+    progress: Callable[[float], None],
+    settings: MotionSettings | None = None,
+) -> Selection:
+    """Plans the grasps, best first, around the reconstructed objects and the plane z = 0, until one can be done."""
+    T_base_world = np.linalg.inv(T_world_base)
+    skipped: list[tuple[Grasp, Unreachable]] = []
+    with World() as world:
+        obstacles = {world.add_plane(): "the table"}
+        bodies = [world.add_mesh(item.solid, item.T_world_body) for item in objects]
+        obstacles |= {body: item.name for body, item in zip(bodies, objects, strict=True)}
+        robot = cell.add_to(world, T_world_base)
+        checker = WorldCollisionChecker(world, robot, obstacles, margin=_CLEARANCE)
+        for k, grasp in enumerate(grasps):
+            progress(k / len(grasps))
+            world.set_joint_positions(robot, grasp.preshape)
+            T_base_hand = T_base_world @ grasp.T_world_hand
+            task = PickTask(cell.flange_pose(T_base_hand), T_base_hand[:3, 2], PARKED, frozenset({bodies[grasp.object_index]}))
+            plan = plan_pick(task, checker, generator, settings)
+            if isinstance(plan, PickPlan):
+                return Selection(grasp, plan, tuple(skipped))
+            skipped.append((grasp, plan))
+    return Selection(None, None, tuple(skipped))
+
+
+def carry_out(
+    world: World, target: int, grasp: Grasp, plan: PickPlan, cell: RobotCell, camera: Camera, progress: Callable[[float], None]
+) -> tuple[ExecutionReport, list[tuple[UInt8[np.ndarray, "h w 3"], str]]]:
+    """Executes a planned grasp in the true world (base frame); returns what happened and a picture of each phase."""
+    robot = cell.add_to(world, np.eye(4))
+    simulation = Simulation(world)
+    motors = cell.hand.motors
+    efforts, velocities = ({name: getattr(motor, limit) for name, motor in motors.items()} for limit in ("effort", "velocity"))
+    film: list[tuple[np.ndarray, str]] = []
+
+    def observe(phase: Phase) -> None:
+        film.append((world.render(camera, lighting=LIGHTING).colour, phase.value))
+        progress(len(film) / len(Phase))
+
+    arm, hand = SimulatedUR5(simulation, robot), SimulatedHand(simulation, robot, efforts, velocities)
+    watch, lift = SimulatedWatch(world, target), MotionSettings().lift_height
+    return execute_pick(plan, grasp.preshape, grasp.closed, arm, hand, watch, lift_height=lift, observer=observe), film
+
+
+def base_in_scene(scene: Scene, T_base_camera: torch.Tensor) -> Float[np.ndarray, "4 4"]:
+    """`T_world_base` of a reconstructed scene from where the calibrated camera stands in the arm's base frame."""
+    T_world_camera = scene.camera.T_world_camera.detach().cpu().double().numpy()
+    return T_world_camera @ np.linalg.inv(T_base_camera.cpu().double().numpy())
