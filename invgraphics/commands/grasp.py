@@ -1,0 +1,107 @@
+"""`invgraphics grasp OUT`: grasps for a reconstructed scene, tried in simulation, ranked by success."""
+
+import argparse
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+from rich.table import Table
+
+from grasp_sim.hands import available_hands, load_hand
+from grasp_sim.pool import TrialPool
+from grasp_sim.search import SearchResult, SearchSettings, search_grasps
+from grasp_sim.solids import PlacedSolid, place_scene
+from invgraphics.errors import InputError
+from invgraphics.grasp import save_grasps
+from invgraphics.output import load_scene
+
+_ROWS_SHOWN = 12
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """The command's arguments."""
+    parser.add_argument("out", type=Path, metavar="OUT", help="folder that `invgraphics reconstruct` wrote; grasps.json is added to it")
+    parser.add_argument(
+        "--hand",
+        default="parallel_jaw",
+        metavar="NAME",
+        help=f"{', '.join(available_hands())}, or the path of a hand's description (.json); default parallel_jaw",
+    )
+    parser.add_argument("--object", type=int, action="append", metavar="INDEX", help="only this object of the scene, once for each; from 0")
+    parser.add_argument("--max-trials", type=int, metavar="N", help="try no more grasps than this")
+    parser.add_argument("--max-seconds", type=float, metavar="S", help="stop trying after so long; the result then depends on the machine")
+    parser.add_argument("--processes", type=int, metavar="N", help="default: one for each core; the result does not depend on it")
+    parser.add_argument("--seed", type=int, default=0, help="of every random choice (default 0)")
+    parser.add_argument("--overwrite", action="store_true", help="replace an older grasps.json")
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Reads the scene, searches, writes `grasps.json`, prints. 1 where no grasp of any object succeeded."""
+    path = arguments.out / "grasps.json"
+    _check(arguments, path)
+    hand = load_hand(arguments.hand)
+    scene = load_scene(arguments.out)
+    if scene.plane is None:
+        raise InputError(f"{arguments.out}: the scene has no support plane, on which trials rest; give an image that shows one")
+    objects = place_scene(scene)
+    indices = _chosen_objects(arguments.object, objects)
+    settings = SearchSettings(max_trials=arguments.max_trials, max_seconds=arguments.max_seconds)
+    with TrialPool(arguments.processes) as pool, _show_progress(Console(stderr=True)) as progress:
+        result = search_grasps(objects, hand, indices=indices, seed=arguments.seed, settings=settings, pool=pool, progress=progress)
+    save_grasps(result.grasps, path)
+    _print_result(Console(highlight=False), result, objects, path)
+    return 0 if result.ranked else 1
+
+
+def _check(arguments: argparse.Namespace, path: Path) -> None:
+    """What can be known to be wrong before anything is computed."""
+    if path.exists() and not arguments.overwrite:
+        raise InputError(f"{path} exists already; give --overwrite to replace it")
+    for name in ("max_trials", "max_seconds", "processes"):
+        value = getattr(arguments, name)
+        if value is not None and value <= 0:
+            raise InputError(f"--{name.replace('_', '-')} is {value}; it must be positive")
+
+
+def _chosen_objects(chosen: list[int] | None, objects: tuple[PlacedSolid, ...]) -> list[int]:
+    if chosen is None:
+        return list(range(len(objects)))
+    for index in chosen:
+        if not 0 <= index < len(objects):
+            raise InputError(f"--object {index}: the scene has {len(objects)} objects, numbered from 0")
+    return sorted(set(chosen))
+
+
+@contextmanager
+def _show_progress(console: Console) -> Iterator[Callable[[int, int], None]]:
+    """A bar over the trials."""
+    columns = (TextColumn("trials"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
+    with Progress(*columns, console=console) as bars:
+        task = bars.add_task("trials", total=None)
+        yield lambda done, expected: bars.update(task, completed=done, total=expected)
+
+
+def _print_result(console: Console, result: SearchResult, objects: tuple[PlacedSolid, ...], path: Path) -> None:
+    if result.ranked:
+        table = Table(title="grasps, best first", title_justify="left")
+        for heading in ("object", "way", "success", "trials", "width mm", "x y z mm", "approach"):
+            table.add_column(heading, justify="left" if heading in ("object", "way") else "right")
+        for tried in result.ranked[:_ROWS_SHOWN]:
+            T = tried.grasp.T_world_hand
+            table.add_row(
+                objects[tried.grasp.object_index].name,
+                tried.template,
+                f"{100 * tried.grasp.success_rate:.0f} %",
+                str(tried.grasp.trials),
+                f"{1e3 * tried.grasp.width:.0f}",
+                " ".join(f"{1e3 * value:.0f}" for value in T[:3, 3]),
+                " ".join(f"{value:.2f}" for value in T[:3, 2]),
+            )
+        console.print(table)
+    for index, reason in sorted(result.failures.items()):
+        console.print(f"no grasp of {objects[index].name}: {reason}", soft_wrap=True)
+    rate = result.trials / result.seconds
+    console.print(f"{len(result.ranked)} grasps from {result.trials} trials in {result.seconds:.1f} s ({rate:.1f} a second)")
+    console.print(f"wrote {path}", soft_wrap=True)
