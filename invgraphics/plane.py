@@ -22,6 +22,8 @@ _RANSAC_TOLERANCE = 0.008
 """Inverse depth, 1/m: 2 mm at 0.5 m, 8 mm at 1 m, as far as a cheap stereo camera bends a plane."""
 _SMALLEST_NOISE = 5e-4
 """Inverse depth, 1/m: below this the quantization of depth files shows."""
+_LARGEST_NOISE = 0.012
+"""Inverse depth, 1/m: what scatters more is no plane."""
 _TUKEY_CUTOFF = 4.685
 _MIN_POINTS = 300
 _MIN_SUPPORT = 0.08
@@ -156,7 +158,9 @@ def _refit(plane: Float[Tensor, "3"], rays: Float[Tensor, "n 3"], inverse_depth:
     for _ in range(_REFIT_STEPS):
         residuals = inverse_depth - rays @ plane
         near = residuals.abs() < _TUKEY_CUTOFF * noise
-        noise = max(1.4826 * float(residuals[near].abs().median()), _SMALLEST_NOISE)
+        if not bool(near.any()):
+            break
+        noise = min(max(1.4826 * float(residuals[near].abs().median()), _SMALLEST_NOISE), _LARGEST_NOISE)
         weights = (1 - (residuals / (_TUKEY_CUTOFF * noise)) ** 2).clamp(min=0) ** 2
         weighted = rays * weights[:, None]
         plane = torch.linalg.solve(weighted.T @ rays, weighted.T @ inverse_depth)

@@ -1,6 +1,6 @@
 """Boxes to masks without trained weights: height above the support plane, depth steps, and GrabCut on colour."""
 
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import cv2
 import numpy as np
@@ -30,6 +30,7 @@ _SURE_BELOW_DEVIATIONS = -6.0
 _OWN_SHARE, _SPANNED_SHARE = 0.5, 0.75
 
 
+@runtime_checkable
 class Segmenter(Protocol):
     """Makes masks of boxes."""
 

@@ -64,7 +64,7 @@ def _is_hollow(points: np.ndarray, eye: np.ndarray) -> bool:
     along, distance = rim @ [-away[1], away[0]], rim @ away
     half_chord = np.ptp(np.quantile(along, [0.02, 0.98])) / 2
     bend = np.polynomial.Polynomial.fit(along, distance, 2, domain=[along.mean() - half_chord, along.mean() + half_chord]).coef[2]
-    return -bend > _SMALLEST_SAGITTA * half_chord
+    return bool(-bend > _SMALLEST_SAGITTA * half_chord)
 
 
 def _footprint_area(points: np.ndarray) -> float:

@@ -98,7 +98,7 @@ def _find_carried(world: np.ndarray, inliers: np.ndarray) -> np.ndarray:
 
 def _rises(points: np.ndarray, rise: np.ndarray, limits: ProposalLimits) -> bool:
     """Whether a part stands out from the plane by its height, and by more than the plane's own unevenness."""
-    return np.quantile(points[:, 2], 0.9) > limits.smallest_height_m and np.quantile(rise, 0.9) > limits.smallest_rise
+    return bool(np.quantile(points[:, 2], 0.9) > limits.smallest_height_m and np.quantile(rise, 0.9) > limits.smallest_rise)
 
 
 def _measure_extent(points: np.ndarray) -> float:
