@@ -7,7 +7,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from invgraphics.camera import Camera
-from invgraphics.geometry.mesh import Mesh, face_cross, icosphere, vertex_normals
+from invgraphics.geometry.mesh import Mesh, icosphere
 from invgraphics.scene import Material, Scene, SceneObject
 from invgraphics.transforms import transform_points
 from renderers.fused_shading import shade_surface
@@ -16,6 +16,7 @@ from renderers.rasterize import EdgeTopology, Rasterized, Rasterizer, build_topo
 from renderers.rasterize.workers import Workers
 from renderers.shading import compute_ellipsoid_shadows, material_at, shade_ggx
 from renderers.support_plane import compute_plane_depth
+from renderers.vertex_normals import compute_vertex_normals
 
 _ELLIPSOID_SUBDIVISIONS = 4
 
@@ -102,12 +103,12 @@ class MeshRenderer:
             InputError: a vertex or pose is not finite, or a mesh's triangles name vertices that it has not.
         """
         layout = layout or build_layout(scene)
-        rays = camera.rays().reshape(-1, 3)
-        plane_depth = compute_plane_depth(camera, rays) if scene.plane is not None else torch.zeros_like(rays[:, 0])
+        rays = camera.rays().reshape(-1, 3) if scene.plane is not None else None
+        plane_depth = camera.K.new_zeros(camera.height * camera.width) if rays is None else compute_plane_depth(camera, rays)
         clip, drawn, surface = self._find_surface(scene, camera, layout)
         surface = surface.in_front_of(plane_depth.detach())
         colour = self._colour(scene, camera, rays, plane_depth, surface)
-        shares = torch.zeros(len(rays), len(scene.objects), dtype=rays.dtype, device=rays.device)
+        shares = plane_depth.new_zeros(len(plane_depth), len(scene.objects))
         shares[surface.pixels, surface.owners] = 1.0
         size = (camera.height, camera.width)
         colour, coverage = (
@@ -123,21 +124,20 @@ class MeshRenderer:
         points = transform_points(camera.T_camera_world, vertices)
         clip = torch.nn.functional.pad(points, (0, 1), value=1.0)[None] @ camera.clip_from_camera().T
         drawn = self.rasterizer.rasterize(clip, faces, (camera.height, camera.width))
-        attributes = torch.cat([vertices, vertex_normals(vertices, faces), points[:, 2:], colours], dim=1)
-        pixels, values = self.rasterizer.interpolate_covered(attributes, drawn, faces)
-        triangles = drawn.triangle_ids.reshape(-1)[pixels]
+        attributes = torch.cat([vertices, compute_vertex_normals(vertices, faces), points[:, 2:], colours], dim=1)
+        pixels, triangles, values = self.rasterizer.interpolate_covered(attributes, drawn, faces)
         positions, normals, depth, colours = values.split([3, 3, 1, 3], dim=1)
         towards = torch.where(_shows_its_back(points.detach(), faces)[triangles], -1.0, 1.0)[:, None]
         normals = torch.nn.functional.normalize(normals * towards, dim=-1, eps=1e-20)
         return clip, drawn, _Surface(pixels, layout.face_owners[triangles], positions, normals, colours, depth[:, 0])
 
-    def _colour(self, scene: Scene, camera: Camera, rays: Tensor, plane_depth: Tensor, surface: _Surface) -> Tensor:
+    def _colour(self, scene: Scene, camera: Camera, rays: Tensor | None, plane_depth: Tensor, surface: _Surface) -> Tensor:
         """Linear RGB (h w, 3) of what the pixels' centres see; 0 where they see nothing."""
-        flat = rays.new_zeros(len(rays), 3)
+        flat = plane_depth.new_zeros(len(plane_depth), 3)
         if len(surface.pixels):
             shaded = self._shade(scene, camera, surface, [item.material for item in scene.objects])
             flat = flat.index_copy(0, surface.pixels, shaded)
-        if scene.plane is None:
+        if scene.plane is None or rays is None:
             return flat
         uncovered = plane_depth.detach() > 0
         uncovered[surface.pixels] = False
@@ -173,7 +173,8 @@ def _world_vertices(scene: Scene) -> tuple[Tensor, Tensor]:
 
 def _shows_its_back(points: Tensor, faces: Tensor) -> Tensor:
     """Whether the camera (at the origin of the points' frame) sees each triangle from behind."""
-    return (face_cross(points, faces) * points[faces[:, 0]]).sum(-1) > 0
+    a, b, c = points.index_select(0, faces.reshape(-1)).reshape(-1, 3, 3).unbind(1)
+    return (torch.linalg.cross(b, c) * a).sum(-1) > 0
 
 
 def _plane_surface(camera: Camera, rays: Tensor, plane_depth: Tensor, pixels: Tensor) -> _Surface:

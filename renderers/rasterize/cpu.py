@@ -68,6 +68,12 @@ class _Drawing:
         parts = [groups.pixels + item * per_item for item, groups in enumerate(self.groups)]
         return torch.from_numpy(np.concatenate([np.zeros(0, dtype=np.int64), *parts]))
 
+    @cached_property
+    def covered_triangles(self) -> Tensor:
+        """The triangles that `covered` pixels show."""
+        parts = [np.repeat(groups.triangles, np.diff(groups.starts)) for groups in self.groups]
+        return torch.from_numpy(np.concatenate([np.zeros(0, dtype=np.int64), *parts]))
+
     def split(self, values: np.ndarray) -> list[np.ndarray]:
         """Values of `covered` pixels, item by item."""
         return np.split(values, np.cumsum([len(groups.pixels) for groups in self.groups])[:-1])
@@ -112,11 +118,12 @@ class CpuRasterizer:
 
     def interpolate_covered(
         self, attributes: Float[Tensor, "b v c"] | Float[Tensor, "v c"], rasterized: Rasterized, faces: Int[Tensor, "f 3"]
-    ) -> tuple[Int[Tensor, " n"], Float[Tensor, "n c"]]:
+    ) -> tuple[Int[Tensor, " n"], Int[Tensor, " n"], Float[Tensor, "n c"]]:
         """See the protocol. Pixels come sorted by the triangle that they show."""
         drawing = _drawing_of(rasterized)
         bases = _attribute_bases(attributes, drawing, len(faces))
-        return drawing.covered, _InterpolateCovered.apply(attributes.to(rasterized.buffer.dtype), rasterized.buffer, drawing, bases)
+        values = _InterpolateCovered.apply(attributes.to(rasterized.buffer.dtype), rasterized.buffer, drawing, bases)
+        return drawing.covered, drawing.covered_triangles, values
 
     def texture(
         self, texture: Float[Tensor, "bt ht wt c"], uv: Float[Tensor, "b h w 2"], boundary: Literal["wrap", "clamp"] = "wrap"

@@ -72,8 +72,8 @@ class Rasterizer(Protocol):
 
     def interpolate_covered(
         self, attributes: Float[Tensor, "b v c"] | Float[Tensor, "v c"], rasterized: Rasterized, faces: Int[Tensor, "f 3"]
-    ) -> tuple[Int[Tensor, " n"], Float[Tensor, "n c"]]:
-        """The same at covered pixels only: their indices, counted through all items row by row, and their attributes.
+    ) -> tuple[Int[Tensor, " n"], Int[Tensor, " n"], Float[Tensor, "n c"]]:
+        """The same at covered pixels only: their indices, counted through all items row by row, the triangles they show, their attributes.
 
         The pixels come in the order that suits the backend; it is the same for every call with this rasterization.
         """

@@ -164,10 +164,12 @@ def test_gradient_of_interpolation(shared):
 
     def interpolate(attributes, weights):
         same = Rasterized(weights, None, drawn.private)
-        return rasterizer.interpolate(attributes, same, faces), rasterizer.interpolate_covered(attributes, same, faces)[1]
+        return rasterizer.interpolate(attributes, same, faces), rasterizer.interpolate_covered(attributes, same, faces)[2]
 
     assert torch.autograd.gradcheck(interpolate, (attributes, weights))
-    image, (pixels, values) = rasterizer.interpolate(attributes, drawn, faces), rasterizer.interpolate_covered(attributes, drawn, faces)
+    image = rasterizer.interpolate(attributes, drawn, faces)
+    pixels, triangles, values = rasterizer.interpolate_covered(attributes, drawn, faces)
+    assert torch.equal(drawn.triangle_ids.reshape(-1)[pixels], triangles)
     assert torch.equal(pixels.sort().values, (drawn.triangle_ids.reshape(-1) >= 0).nonzero()[:, 0])
     assert torch.equal(image.reshape(-1, 3)[pixels], values)
 
