@@ -28,6 +28,7 @@ from invgraphics.geometry.mesh import load_mesh
 from invgraphics.metrics import SURFACE_SAMPLES
 from invgraphics.output import claim_output_folder, save_reconstruction, write_json
 from invgraphics.report.gallery import GalleryPictures, write_gallery
+from invgraphics.report.html import count
 from invgraphics.segment import mask_objects
 from optim.reconstruct import reconstruct
 
@@ -207,7 +208,7 @@ def _write_gallery(
         for result in image.objects
         if result.mask_index in image.pictures
     }
-    subtitle = f"{_count(len(done), 'image')} · seed {arguments.seed} · {facts['seconds']:.0f} s on {facts['device']}"
+    subtitle = f"{count(len(done), 'image')} · seed {arguments.seed} · {facts['seconds']:.0f} s on {facts['device']}"
     footer = f"invgraphics {__version__} · torch {torch.__version__} · {SURFACE_SAMPLES} points a surface"
     write_gallery(arguments.out / "gallery.html", Path(arguments.dataset).name, subtitle, results, pictures, footer)
 
@@ -222,7 +223,7 @@ def _print_results(console: Console, done: Sequence[ImageResult], results: Seque
 
 def _build_table(results: Sequence[ObjectResult]) -> Table:
     """Means, medians and the worst objects."""
-    table = Table(title=_count(len(results), "object"), title_justify="left", box=SIMPLE_HEAD)
+    table = Table(title=count(len(results), "object"), title_justify="left", box=SIMPLE_HEAD)
     table.add_column("", no_wrap=True, max_width=28)
     for column in _COLUMNS.values():
         table.add_column(column, justify="right", no_wrap=True, min_width=5)
@@ -241,16 +242,12 @@ def _list_remarks(done: Sequence[ImageResult], results: Sequence[ObjectResult]) 
     unscored = sum(bool(image.seconds) and not image.objects for image in done)
     failed = sum(bool(image.failure) for image in done)
     if seconds:
-        yield f"{_count(len(seconds), 'image')} reconstructed, {sum(seconds) / len(seconds):.1f} s each (longest {max(seconds):.1f} s)"
+        yield f"{count(len(seconds), 'image')} reconstructed, {sum(seconds) / len(seconds):.1f} s each (longest {max(seconds):.1f} s)"
     if unscored:
-        yield f"{_count(unscored, 'image')} reconstructed without a score: no true shape is known"
+        yield f"{count(unscored, 'image')} reconstructed without a score: no true shape is known"
     if unmasked:
-        yield f"{_count(unmasked, 'image')} passed over: no masks and no boxes"
+        yield f"{count(unmasked, 'image')} passed over: no masks and no boxes"
     if missing:
-        yield f"{_count(missing, 'object')} missing: 0 in F and NC, left out of the distances; results.json says why"
+        yield f"{count(missing, 'object')} missing: 0 in F and NC, left out of the distances; results.json says why"
     if failed:
-        yield f"[red]{_count(failed, 'image')} failed[/red]; results.json says how"
-
-
-def _count(number: int, noun: str) -> str:
-    return f"{number} {noun}{'s' * (number != 1)}"
+        yield f"[red]{count(failed, 'image')} failed[/red]; results.json says how"

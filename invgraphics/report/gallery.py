@@ -6,7 +6,7 @@ from html import escape
 from pathlib import Path
 
 from invgraphics.evaluation import ObjectResult, average, average_by_name, worst_first
-from invgraphics.report.html import build_page, key_figures, message, section, table
+from invgraphics.report.html import build_page, count, key_figures, message, section, table
 
 SCORE_COLUMNS = {
     "cd_l1_mm": ("Chamfer", "mm"),
@@ -62,7 +62,7 @@ def _tabulate_names(results: Sequence[ObjectResult]) -> str:
     groups = sorted(average_by_name(results).items(), key=lambda item: item[1]["f10"])
     rows = [[name, f"{group['count']}", f"{group['missing']}", *(f"{group[key]:.1f}" for key in SCORE_COLUMNS)] for name, group in groups]
     table_html = table(["Name", "Objects", "Missing", *(f"{label}, {unit}" for label, unit in SCORE_COLUMNS.values())], rows)
-    return section("By name", f"<details><summary>{len(rows)} names, worst first</summary>{table_html}</details>")
+    return section("By name", f"<details><summary>{count(len(rows), 'name')}, worst first</summary>{table_html}</details>")
 
 
 def _show_object(rank: int, result: ObjectResult, pictures: GalleryPictures | None) -> str:

@@ -31,9 +31,9 @@ def figure(image_uri: str, caption: str, extra: str = "") -> str:
     )
 
 
-def grid(figures: Sequence[str], columns: int) -> str:
-    """Figures side by side, at most `columns` of them, fewer on narrow screens."""
-    return f'<div class="grid" style="--columns:{columns}">{"".join(figures)}</div>'
+def grid(figures: Sequence[str], columns: int, kind: str = "pictures") -> str:
+    """Figures side by side, at most `columns` of them; on narrow screens two pictures, or one of the "charts"."""
+    return f'<div class="grid {kind}" style="--columns:{columns}">{"".join(figures)}</div>'
 
 
 def colour_bar(image_uri: str, labels: Sequence[str]) -> str:
@@ -75,6 +75,11 @@ def object_label(name: str, colour: str) -> Html:
 def share_bar(fraction: float) -> Html:
     """A bar whose length shows a fraction in [0, 1]."""
     return Html(f'<span class="share" style="width:{12 * fraction:.2f}rem"></span>')
+
+
+def count(number: int, noun: str) -> str:
+    """The number with its noun, in the plural where it is not 1."""
+    return f"{number} {noun}{'s' * (number != 1)}"
 
 
 def message(text: str, kind: str = "info") -> str:

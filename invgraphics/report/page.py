@@ -21,6 +21,7 @@ from invgraphics.report.sections import (
     describe_objects,
     describe_scores,
     describe_timings,
+    label_object,
 )
 
 
@@ -55,8 +56,8 @@ def write_report(
         describe_scores(reconstruction, fits, scores),
     ]
     if grasp is not None:
-        names = [item.name for item in reconstruction.scene.objects]
-        sections.append(describe_grasps(names, grasp.grasps, grasp.filmstrip, grasp.outcome, grasp.succeeded))
+        labels = [label_object(reconstruction, index) for index in range(len(reconstruction.scene.objects))]
+        sections.append(describe_grasps(labels, grasp.grasps, grasp.filmstrip, grasp.outcome, grasp.succeeded))
     sections += [describe_convergence(reconstruction.history), describe_timings(reconstruction.seconds, reconstruction.peak_memory_bytes)]
     camera = reconstruction.observation.camera
     subtitle = f"{camera.width} × {camera.height} pixels · {len(reconstruction.observation.masks)} masks"

@@ -13,7 +13,7 @@ from invgraphics.metrics import ShapeScores
 from invgraphics.reconstruction import Reconstruction, StageHistory
 from invgraphics.report.charts import draw_curves
 from invgraphics.report.fit import Fit, Pictures, compute_depth_error
-from invgraphics.report.html import colour_bar, details, figure, grid, message, object_label, section, share_bar, table
+from invgraphics.report.html import Html, colour_bar, count, details, figure, grid, message, object_label, section, share_bar, table
 from invgraphics.report.images import (
     Image,
     colour_depth,
@@ -92,20 +92,25 @@ def describe_objects(reconstruction: Reconstruction, pictures: Pictures, fits: S
         crop = outline_masks(crop_square(colour, box, _CROP_PIXELS), outline[None], (mask_index,))
         figures = [figure(encode_png(crop), "Image, with the mask's outline")]
         figures += [figure(encode_png(view), caption) for caption, view in pictures.objects[index]]
-        rows.append(_object_heading(item, mask_index, fits[index]) + grid(figures, 4) + "</div>")
+        rows.append(_object_heading(label_object(reconstruction, index), item, fits[index]) + grid(figures, 4) + "</div>")
     around = [figure(encode_png(view), caption) for caption, view in pictures.sides]
     scene = "<h3>The scene from three sides</h3>" + grid(around, 3)
     return section("Meshes", scene, *rows)
 
 
-def _object_heading(item: SceneObject, mask_index: int, fit: Fit) -> str:
+def label_object(reconstruction: Reconstruction, index: int) -> Html:
+    """The object of that index in the scene, called by the number of its mask and its name, in its colour."""
+    mask_index = reconstruction.mask_indices[index]
+    return object_label(f"{mask_index} · {reconstruction.scene.objects[index].name}", colour_of(mask_index))
+
+
+def _object_heading(label: Html, item: SceneObject, fit: Fit) -> str:
     parts = [f"silhouette IoU {fit.silhouette_iou:.2f}", f"depth error {_number(fit.spread_mm, 1)} mm (median)"]
     if item.mesh is not None:
         extent = 100 * (item.mesh.vertices.max(0).values - item.mesh.vertices.min(0).values)
         content = 1e6 * float(volume(item.mesh.vertices, item.mesh.faces))
         size = " × ".join(f"{side:.1f}" for side in sorted(extent.tolist(), reverse=True))
         parts = [f"{size} cm", f"{content:.0f} cm³", f"{len(item.mesh.faces)} triangles", *parts]
-    label = object_label(f"{mask_index} · {item.name}", colour_of(mask_index))
     return f'<div class="object"><h3><span>{label}</span><small>{" · ".join(parts)}</small></h3>'
 
 
@@ -115,10 +120,13 @@ def describe_scores(reconstruction: Reconstruction, fits: Sequence[Fit], scores:
     if scores:
         header += ["Chamfer, mm", "F@5 mm, %", "F@10 mm, %", "Normals, %"]
     rows = []
-    for index, item in enumerate(reconstruction.scene.objects):
-        mask_index, fit = reconstruction.mask_indices[index], fits[index]
-        label = object_label(f"{mask_index} · {item.name}", colour_of(mask_index))
-        row = [label, f"{fit.silhouette_iou:.3f}", _number(fit.bias_mm, 1, signed=True), _number(fit.spread_mm, 1)]
+    for index, fit in enumerate(fits):
+        row = [
+            label_object(reconstruction, index),
+            f"{fit.silhouette_iou:.3f}",
+            _number(fit.bias_mm, 1, signed=True),
+            _number(fit.spread_mm, 1),
+        ]
         if scores:
             row += _score_cells(scores.get(index))
         rows.append(row)
@@ -140,10 +148,10 @@ def describe_convergence(history: Sequence[StageHistory]) -> str:
         f"<figure>{draw_curves(stage.loss, 'iteration', 'weighted loss')}<figcaption>{_stage_caption(stage)}</figcaption></figure>"
         for stage in history
     ]
-    shown = [grid(figures[:_MOST_OPEN_CHARTS], 3)]
+    shown = [grid(figures[:_MOST_OPEN_CHARTS], 3, "charts")]
     if len(figures) > _MOST_OPEN_CHARTS:
-        rest = grid(figures[_MOST_OPEN_CHARTS:], 3)
-        shown.append(details(f"{len(figures) - _MOST_OPEN_CHARTS} more stages", rest))
+        rest = grid(figures[_MOST_OPEN_CHARTS:], 3, "charts")
+        shown.append(details(count(len(figures) - _MOST_OPEN_CHARTS, "more stage"), rest))
     return section("Convergence", *shown)
 
 
@@ -165,7 +173,7 @@ def describe_timings(seconds: Mapping[str, float], peak_memory_bytes: int = 0) -
 
 
 def describe_grasps(
-    names: Sequence[str],
+    labels: Sequence[Html],
     grasps: Sequence[Grasp],
     filmstrip: Sequence[tuple[Image, str]] = (),
     outcome: str = "",
@@ -173,7 +181,7 @@ def describe_grasps(
 ) -> str:
     """Ranked grasps (best first), the execution as a strip of pictures (image, caption), and how it ended, in words.
 
-    `names` are those of the scene's objects; `succeeded` colours the outcome.
+    `labels` are those of the scene's objects; `succeeded` colours the outcome.
     """
     parts = []
     if outcome:
@@ -181,20 +189,20 @@ def describe_grasps(
     if filmstrip:
         parts.append(grid([figure(encode_png(image), caption) for image, caption in filmstrip], min(4, len(filmstrip))))
     if grasps:
-        parts.append(f"<h3>Ranked grasps</h3>{_grasp_table(names, grasps)}")
+        parts.append(f"<h3>Ranked grasps</h3>{_grasp_table(labels, grasps)}")
     return section("Grasp", *parts)
 
 
-def _grasp_table(names: Sequence[str], grasps: Sequence[Grasp]) -> str:
-    header = ["Object", "Hand", "Rank", "Success in trials", "Trials", "Opening, mm", "Approach (world x, y, z)"]
+def _grasp_table(labels: Sequence[Html], grasps: Sequence[Grasp]) -> str:
+    header = ["Rank", "Object", "Hand", "Success in trials", "Trials", "Opening, mm", "Approach (world x, y, z)"]
     rows = []
     for rank, grasp in enumerate(grasps[:_MOST_GRASPS], start=1):
-        label = object_label(names[grasp.object_index], colour_of(grasp.object_index))
         success = "untried" if math.isnan(grasp.success_rate) else f"{100 * grasp.success_rate:.0f} %"
         approach = ", ".join(f"{value:+.2f}" for value in np.asarray(grasp.T_world_hand)[:3, 2])
-        rows.append([label, grasp.hand, str(rank), success, str(grasp.trials), f"{1e3 * grasp.width:.0f}", approach])
+        opening = f"{1e3 * grasp.width:.0f}"
+        rows.append([str(rank), labels[grasp.object_index], grasp.hand, success, str(grasp.trials), opening, approach])
     more = f'<p class="note">and {len(grasps) - _MOST_GRASPS} more</p>' if len(grasps) > _MOST_GRASPS else ""
-    return table(header, rows, text_columns=2) + more
+    return table(header, rows, text_columns=3) + more
 
 
 def _bar(gradient: Image, labels: Sequence[str]) -> str:

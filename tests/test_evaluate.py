@@ -1,0 +1,162 @@
+import json
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+import torch
+import trimesh
+
+from invgraphics.camera import Camera
+from invgraphics.cli import main
+from invgraphics.datasets import GroundTruth
+from invgraphics.evaluation import ObjectResult, average, average_by_name, describe_result, score_objects, worst_first
+from invgraphics.geometry.mesh import Mesh, icosphere
+from invgraphics.metrics import ShapeScores
+from invgraphics.transforms import invert, rigid, so3_exp
+from tests.helpers import SHARED_DATA, needs_shared_data
+
+HEIGHT, WIDTH, FOCAL = 120, 160, 160.0
+RADIUS = 0.04
+
+
+def _scores(value: float) -> ShapeScores:
+    return ShapeScores(value, value**2, value, value, 50.0, 60.0, 70.0, 80.0, 90.0)
+
+
+def test_missing_objects_lower_the_percentages_and_not_the_distances():
+    results = [
+        ObjectResult("a", 0, "cup", _scores(2.0)),
+        ObjectResult("a", 1, "fork", _scores(6.0)),
+        ObjectResult("b", 0, "fork", None, "no depth"),
+    ]
+    means = average(results)["mean"]
+    assert means["cd_l1_mm"] == 4.0
+    assert means["f10"] == pytest.approx(40.0)
+    assert average(results)["median"]["f5"] == 50.0
+    assert average_by_name(results)["fork"]["missing"] == 1
+    assert average_by_name(results)["fork"]["nc"] == 45.0
+    assert [result.name for result in worst_first(results)] == ["fork", "fork", "cup"]
+    assert worst_first(results)[0].scores is None
+    assert describe_result(results[2])["cd_l1_mm"] is None
+    assert describe_result(results[2])["missing"] == "no depth"
+    assert np.isnan(average([results[2]])["mean"]["cd_l1_mm"])
+
+
+def test_objects_are_matched_to_meshes_by_their_mask():
+    sphere, faces = icosphere(3)
+    small, large = Mesh(0.02 * sphere, faces), Mesh(0.05 * sphere, faces)
+    truths = [GroundTruth(k, f"sphere {k}", mesh, torch.eye(4)) for k, mesh in ((0, small), (1, small), (3, large))]
+    rows = score_objects("image", truths, {0: small, 3: large}, {1: "empty mask"}, seed=0)
+    assert [row.scores is None for row in rows] == [False, True, False]
+    assert rows[1].missing == "empty mask"
+    assert rows[0].scores.completeness_mm < 0.01
+    assert rows[2].scores.completeness_mm < 0.01
+
+
+def _write_frame(folder: Path, centre_x: float, model: str) -> None:
+    """A sphere on a table, seen from above at an angle, its image computed ray by ray; masks, pose and mesh beside it."""
+    folder.mkdir(parents=True)
+    # The camera stands at (0, -0.45, 0.35) and looks at the origin: x right, y down, z forward.
+    T_world_camera = rigid(so3_exp(torch.tensor([-(torch.pi / 2 + 0.661), 0.0, 0.0])), torch.tensor([0.0, -0.45, 0.35]))
+    K = torch.tensor([[FOCAL, 0, (WIDTH - 1) / 2], [0, FOCAL, (HEIGHT - 1) / 2], [0, 0, 1]])
+    camera = Camera(K, HEIGHT, WIDTH, T_world_camera)
+    rays = (camera.rays() @ T_world_camera[:3, :3].T).double().numpy()
+    origin, centre = T_world_camera[:3, 3].double().numpy(), np.array([centre_x, 0.0, RADIUS])
+    with np.errstate(invalid="ignore"):
+        a, b, c = (rays**2).sum(-1), rays @ (origin - centre), ((origin - centre) ** 2).sum() - RADIUS**2
+        to_sphere = (-b - np.sqrt(b**2 - a * c)) / a
+    to_table = -origin[2] / rays[..., 2]
+    mask = np.isfinite(to_sphere)
+    depth = np.where(mask, to_sphere, np.where((to_table > 0) & (to_table < 2), to_table, 0))
+    depth += 0.0005 * np.random.default_rng(0).standard_normal(depth.shape) * (depth > 0)
+    cv2.imwrite(str(folder / "depth.png"), np.round(1e4 * depth).astype(np.uint16))
+    cv2.imwrite(str(folder / "mask.png"), mask.astype(np.uint8))
+    cv2.imwrite(str(folder / "rgb.png"), np.where(mask[..., None], (40, 60, 200), (180, 190, 185)).astype(np.uint8))
+    description = {"K": K.tolist(), "width": WIDTH, "height": HEIGHT, "depth_scale_m": 1e-4}
+    (folder / "camera.json").write_text(json.dumps(description))
+    T_camera_object = invert(T_world_camera) @ rigid(torch.eye(3), torch.tensor(centre, dtype=torch.float32))
+    pose = {"instance": 1, "name": "ball", "mesh": model, "R": T_camera_object[:3, :3].tolist(), "t_m": T_camera_object[:3, 3].tolist()}
+    (folder / "poses.json").write_text(json.dumps([pose]))
+
+
+@pytest.fixture(scope="module")
+def frames(tmp_path_factory) -> Path:
+    """Three frames: two good, one whose depth is missing; and one without masks."""
+    root = tmp_path_factory.mktemp("data")
+    (root / "objects").mkdir()
+    trimesh.creation.icosphere(subdivisions=4, radius=RADIUS).export(root / "objects" / "ball.ply")
+    for name, x in (("first", 0.0), ("second", 0.05), ("spoilt", 0.0), ("unmasked", 0.0)):
+        _write_frame(root / "frames" / name, x, "objects/ball.ply")
+    (root / "frames" / "spoilt" / "depth.png").unlink()
+    (root / "frames" / "unmasked" / "mask.png").unlink()
+    (root / "frames" / "unmasked" / "poses.json").unlink()
+    return root / "frames"
+
+
+def test_a_set_is_reconstructed_scored_and_shown_and_its_failures_recorded(frames, tmp_path, capsys):
+    out = tmp_path / "out"
+    code = main(["evaluate", f"frames:{frames}", "--out", str(out), "--seed", "3"])
+    assert code == 1
+    results = json.loads((out / "results.json").read_text())
+    assert (results["count"], results["missing"], results["seed"]) == (3, 1, 3)
+    by_image = {row["image"]: row for row in results["objects"]}
+    assert by_image["spoilt"]["cd_l1_mm"] is None
+    assert "no such file" in by_image["spoilt"]["missing"]
+    assert by_image["first"]["name"] == "ball"
+    for name in ("first", "second"):
+        mesh = trimesh.load(out / name / "meshes" / "object_00.ply")
+        assert mesh.is_watertight
+        assert by_image[name]["f20"] > 60
+        assert by_image[name]["cd_l1_mm"] < 15
+    expected = np.mean([by_image[name]["f10"] if name != "spoilt" else 0.0 for name in by_image])
+    assert results["mean"]["f10"] == pytest.approx(expected)
+    failures = {Path(row["image"]).name: row["failure"] for row in results["images"]}
+    assert [name for name, failure in failures.items() if failure] == ["spoilt"]
+    assert "reconstructed" in (out / "gallery.html").read_text()
+    printed = capsys.readouterr().out
+    for said in ("3 objects", "1 image failed", "1 image passed over", "1 object missing", "mean", "median"):
+        assert said in printed
+
+
+def test_several_processes_do_what_one_does(frames, tmp_path):
+    rows = []
+    for processes in ("1", "2"):
+        out = tmp_path / processes
+        words = ["evaluate", f"frames:{frames}", "--out", str(out), "--scenes", "second", "unmasked", "spoilt", "--processes", processes]
+        assert main(words) == 1
+        rows.append(json.loads((out / "results.json").read_text()))
+    assert [Path(row["image"]).name for row in rows[1]["images"]] == ["second", "spoilt", "unmasked"]
+    one, two = ([row["cd_l1_mm"] for row in results["objects"]] for results in rows)
+    assert two == pytest.approx(one, abs=0.2)
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["--scenes", "third"], "--scenes names third"),
+        (["--processes", "0"], "at least 1"),
+    ],
+)
+def test_bad_requests_exit_with_2_and_one_line(frames, tmp_path, capsys, words, said):
+    assert main(["evaluate", f"frames:{frames}", "--out", str(tmp_path / "out"), *words]) == 2
+    error = capsys.readouterr().err
+    assert said in error
+    assert error.count("\n") == 1
+
+
+def test_old_results_are_not_mixed_with_new_ones(frames, tmp_path, capsys):
+    (tmp_path / "notes.txt").write_text("mine")
+    assert main(["evaluate", f"frames:{frames}", "--out", str(tmp_path)]) == 2
+    assert "--overwrite" in capsys.readouterr().err
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["notes.txt"]
+
+
+@needs_shared_data
+def test_scenes_of_a_bop_dataset_by_their_number(tmp_path):
+    assert main(["evaluate", str(SHARED_DATA / "clevr_dev"), "--out", str(tmp_path / "out"), "--scenes", "6"]) == 0
+    results = json.loads((tmp_path / "out" / "results.json").read_text())
+    truth = json.loads((SHARED_DATA / "clevr_dev" / "test" / "000006" / "scene_gt.json").read_text())["0"]
+    assert results["count"] == len(truth)
+    assert {row["image"] for row in results["objects"]} == {"000006"}
+    assert len(list((tmp_path / "out" / "000006" / "meshes").glob("object_*.ply"))) == len(truth) - results["missing"]
