@@ -5,9 +5,10 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 from jaxtyping import Int
-from scipy.sparse import coo_matrix
-from scipy.sparse.csgraph import connected_components
 from torch import Tensor
+
+from invgraphics.errors import InputError
+from renderers.rasterize import topology_kernels
 
 
 @dataclass(frozen=True)
@@ -25,38 +26,20 @@ class EdgeTopology:
     edge_faces: Int[Tensor, " n"]
     """The triangle itself."""
     components: Int[Tensor, " f"]
-    """Which connected piece of the mesh each triangle belongs to (triangles that share a vertex are connected)."""
+    """Which connected piece of the mesh each triangle belongs to: the lowest vertex of the piece (pieces share no vertex)."""
 
 
 def build_topology(faces: Int[Tensor, "f 3"]) -> EdgeTopology:
-    """Find the edges of triangles, the triangles at each edge, and the connected pieces."""
-    corners = faces.detach().cpu().numpy().astype(np.int64)
-    n_faces = len(corners)
-    ends = np.concatenate([corners[:, [0, 1]], corners[:, [1, 2]], corners[:, [2, 0]]])
-    ends.sort(axis=1)
-    opposite = np.concatenate([corners[:, 2], corners[:, 0], corners[:, 1]])
-    owners = np.tile(np.arange(n_faces), 3)
-    order = np.lexsort((owners, ends[:, 1], ends[:, 0]))
-    ends, opposite, owners = ends[order], opposite[order], owners[order]
-    is_first = np.ones(len(ends), dtype=bool)
-    is_first[1:] = (ends[1:] != ends[:-1]).any(axis=1)
-    starts = np.append(np.flatnonzero(is_first), len(ends))
-    device = faces.device
-    return EdgeTopology(
-        faces=faces,
-        edges=torch.as_tensor(ends[is_first], device=device),
-        starts=torch.as_tensor(starts, device=device),
-        opposite=torch.as_tensor(opposite, device=device),
-        edge_faces=torch.as_tensor(owners, device=device),
-        components=torch.as_tensor(_face_components(corners), device=device),
-    )
+    """Find the edges of triangles, the triangles at each edge, and the connected pieces, in time linear in their number.
 
-
-def _face_components(corners: np.ndarray) -> np.ndarray:
-    if len(corners) == 0:
-        return np.zeros(0, dtype=np.int64)
-    rows, columns = corners[:, [0, 1]].reshape(-1), corners[:, [1, 2]].reshape(-1)
-    size = int(corners.max()) + 1
-    links = coo_matrix((np.ones(len(rows), dtype=np.int8), (rows, columns)), shape=(size, size))
-    labels = connected_components(links, directed=False)[1]
-    return labels[corners[:, 0]].astype(np.int64)
+    Raises:
+        InputError: a vertex index is negative.
+    """
+    corners = np.ascontiguousarray(faces.detach().cpu().numpy(), dtype=np.int64)
+    if corners.size and corners.min() < 0:
+        bad = int(np.flatnonzero((corners < 0).any(axis=1))[0])
+        raise InputError(f"triangle {bad} has vertex indices {corners[bad].tolist()}; none may be negative")
+    n_vertices = int(corners.max(initial=-1)) + 1
+    tables = (*topology_kernels.collect_edges(corners, n_vertices), topology_kernels.label_components(corners, n_vertices))
+    edges, starts, opposite, owners, components = (torch.as_tensor(table, device=faces.device) for table in tables)
+    return EdgeTopology(faces, edges, starts, opposite, owners, components)

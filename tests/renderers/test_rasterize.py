@@ -231,3 +231,25 @@ def test_bad_input_is_named():
         rasterizer.interpolate(vertices[:5], rasterizer.rasterize(clip, faces, (48, 64)), faces)
     with pytest.raises(InputError, match="choose one of"):
         make_rasterizer("metal")
+
+
+def test_a_million_triangles_in_one_image():
+    side = 708
+    x, y = torch.meshgrid(torch.linspace(-0.4, 0.4, side), torch.linspace(-0.3, 0.3, side), indexing="xy")
+    vertices = torch.stack([x, y, 1 + 0.3 * x - 0.2 * y], dim=-1).reshape(-1, 3)
+    corner = (torch.arange(side - 1)[:, None] * side + torch.arange(side - 1)).reshape(-1)
+    faces = torch.cat([torch.stack([corner, corner + 1, corner + side], 1), torch.stack([corner + side + 1, corner + side, corner + 1], 1)])
+    camera = make_camera(120, 160, 150.0, torch.float32)
+    rasterizer = make_rasterizer("cpu")
+    clip = clip_of(camera, vertices)[None].requires_grad_()
+    drawn = rasterizer.rasterize(clip, faces, (120, 160))
+    points = rasterizer.interpolate(vertices, drawn, faces)[0]
+    seen = drawn.triangle_ids[0] >= 0
+    assert len(faces) > 999_000
+    assert seen.double().mean() > 0.4
+    rays = camera.rays()
+    expected = rays / (rays @ torch.tensor([-0.3, 0.2, 1.0]))[..., None]
+    torch.testing.assert_close(points[seen], expected[seen], rtol=1e-5, atol=1e-5)
+    points.sum().backward()
+    assert torch.isfinite(clip.grad).all()
+    assert clip.grad.any()
