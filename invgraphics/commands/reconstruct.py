@@ -10,12 +10,14 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
+from invgraphics.commands.pictures import render_pictures
 from invgraphics.datasets import load_frame, load_ground_truth, parse_boxes
 from invgraphics.errors import InputError
 from invgraphics.evaluation import ObjectResult, describe_result, score_objects
 from invgraphics.metrics import ShapeScores
 from invgraphics.output import check_output_folder, claim_output_folder, save_reconstruction
 from invgraphics.reconstruction import Reconstruction
+from invgraphics.report import write_report
 from invgraphics.scene import SceneObject
 from invgraphics.segment import mask_objects
 from optim.reconstruct import reconstruct
@@ -26,7 +28,7 @@ _SCORES = {"cd_l1_mm": "CD-L1 mm", "f10": "F@10 mm"}
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The command's arguments."""
     parser.add_argument("frame", metavar="FRAME", help="a frame folder (rgb.png, depth.png, camera.json), or a BOP image PATH:SCENE/IMAGE")
-    parser.add_argument("--out", type=Path, required=True, help="folder for meshes/, scene.json, scene.glb and metrics.json")
+    parser.add_argument("--out", type=Path, required=True, help="folder for meshes/, scene.json, scene.glb, metrics.json and report.html")
     parser.add_argument(
         "--box",
         type=float,
@@ -55,6 +57,9 @@ def run(arguments: argparse.Namespace) -> int:
     masks_are_given = boxes is None and len(frame.observation.masks) > 0
     scores = _score(arguments.frame, result, arguments.seed, messages) if masks_are_given else []
     claim_output_folder(arguments.out, arguments.overwrite)
+    by_mask = {score.mask_index: score.scores for score in scores if score.scores is not None}
+    in_scene = {position: by_mask[index] for position, index in enumerate(result.mask_indices) if index in by_mask}
+    write_report(arguments.out / "report.html", result, render_pictures(result), in_scene)
     save_reconstruction(result, arguments.out, {"objects": [describe_result(score) for score in scores]} if scores else None)
     _print_summary(Console(highlight=False), result, scores, arguments.out)
     return 0
@@ -95,7 +100,7 @@ def _print_summary(console: Console, result: Reconstruction, scores: list[Object
     console.print(table)
     stages = ", ".join(f"{stage} {seconds:.1f} s" for stage, seconds in result.seconds.items())
     console.print(f"{sum(result.seconds.values()):.1f} s ({stages}), {result.peak_memory_bytes / 2**30:.2f} GiB", soft_wrap=True)
-    console.print(f"wrote {out}/scene.json, scene.glb, metrics.json and {len(result.scene.objects)} meshes", soft_wrap=True)
+    console.print(f"wrote {out}/report.html, scene.json, scene.glb, metrics.json and {len(result.scene.objects)} meshes", soft_wrap=True)
 
 
 def _describe_shape(shape: SceneObject, result: Reconstruction) -> tuple[str, str]:

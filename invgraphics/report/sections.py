@@ -107,8 +107,9 @@ def label_object(reconstruction: Reconstruction, index: int) -> Html:
 def _object_heading(label: Html, item: SceneObject, fit: Fit) -> str:
     parts = [f"silhouette IoU {fit.silhouette_iou:.2f}", f"depth error {_number(fit.spread_mm, 1)} mm (median)"]
     if item.mesh is not None:
-        extent = 100 * (item.mesh.vertices.max(0).values - item.mesh.vertices.min(0).values)
-        content = 1e6 * float(volume(item.mesh.vertices, item.mesh.faces))
+        vertices = item.mesh.vertices.detach()
+        extent = 100 * (vertices.max(0).values - vertices.min(0).values)
+        content = 1e6 * float(volume(vertices, item.mesh.faces))
         size = " × ".join(f"{side:.1f}" for side in sorted(extent.tolist(), reverse=True))
         parts = [f"{size} cm", f"{content:.0f} cm³", f"{len(item.mesh.faces)} triangles", *parts]
     return f'<div class="object"><h3><span>{label}</span><small>{" · ".join(parts)}</small></h3>'
