@@ -16,7 +16,7 @@ MIN_VALID_DEPTH_PIXELS = 50
 
 _NEAREST_MEDIAN_DEPTH_M, _FARTHEST_MEDIAN_DEPTH_M = 0.02, 50.0
 _USUAL_DEPTH_M = (0.1, 10.0)
-_USUAL_UNITS_M = {0.001: "millimetres", 0.0001: "tenths of a millimetre", 1.0: "metres", 0.01: "centimetres", 1e-6: "micrometres"}
+_USUAL_UNITS_M = {1.0: "metres", 0.001: "millimetres", 0.0001: "tenths of a millimetre"}
 _BOX_TOLERANCE_PIXELS = 1.0
 
 
@@ -77,20 +77,17 @@ def parse_depth(
     valid = depth > 0
     if not valid.any():
         raise InputError(f"{where} is zero everywhere: the camera gave no depth; at least part of the image must have some")
-    _check_unit(float(np.median(depth[valid])), scale_m, where, scale_name)
+    _check_unit(float(np.median(raw[raw > 0])), scale_m, where, scale_name, scale_unit_m)
     return torch.from_numpy(depth.astype(np.float32)), torch.from_numpy(valid)
 
 
-def _check_unit(median_m: float, scale: float, where: str, scale_name: str) -> None:
+def _check_unit(median_raw: float, scale: float, where: str, scale_name: str, scale_unit_m: float) -> None:
+    median_m = median_raw * scale * scale_unit_m
     if _NEAREST_MEDIAN_DEPTH_M <= median_m <= _FARTHEST_MEDIAN_DEPTH_M:
         return
-    for unit in _USUAL_UNITS_M:
-        suggestion = scale * unit if median_m > 1 else scale / unit
-        if _USUAL_DEPTH_M[0] <= median_m * suggestion / scale <= _USUAL_DEPTH_M[1]:
-            hint = f"did you mean {suggestion:g}?"
-            break
-    else:
-        hint = "it must turn the values into depths of a few decimetres to a few metres"
+    nearest, farthest = _USUAL_DEPTH_M
+    likely = [f"{unit / scale_unit_m:g} ({name})" for unit, name in _USUAL_UNITS_M.items() if nearest <= median_raw * unit <= farthest]
+    hint = f"did you mean {' or '.join(likely)}?" if likely else "it must turn the values into depths of decimetres to metres"
     raise InputError(f"{where} is in another unit than {scale_name} {scale:g} says: the median depth would be {median_m:.3g} m; {hint}")
 
 

@@ -1,0 +1,127 @@
+"""The command line: what it prints, writes and returns, and that it loads no more than it needs."""
+
+import argparse
+import json
+import subprocess
+import sys
+from pathlib import Path
+from types import ModuleType
+
+import cv2
+import numpy as np
+import pytest
+import trimesh
+
+import invgraphics
+from invgraphics.cli import COMMANDS, main
+from invgraphics.errors import InputError, MissingDependencyError
+from tests.invgraphics.tabletop import Tabletop, find_box, write_frame
+
+
+def test_help_lists_the_commands_and_loads_none(tmp_path: Path) -> None:
+    code = "import sys; from invgraphics.cli import main\ntry: main(['--help'])\nexcept SystemExit: pass\nassert 'torch' not in sys.modules"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False, cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert all(name in done.stdout for name in COMMANDS)
+
+
+def test_every_command_describes_its_arguments(capsys: pytest.CaptureFixture[str]) -> None:
+    for name in COMMANDS:
+        with pytest.raises(SystemExit) as exit_:
+            main([name, "--help"])
+        assert exit_.value.code == 0
+        assert f"invgraphics {name}" in capsys.readouterr().out
+
+
+def test_version(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        main(["--version"])
+    assert capsys.readouterr().out == f"invgraphics {invgraphics.__version__}\n"
+
+
+@pytest.mark.parametrize(
+    ("error", "code"),
+    [
+        (InputError("two\nlines  of it"), 2),
+        (MissingDependencyError("two\nlines  of it"), 1),
+        (KeyboardInterrupt(), 130),
+    ],
+)
+def test_errors_become_one_line_and_an_exit_code(
+    error: BaseException, code: int, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def add_arguments(parser: argparse.ArgumentParser) -> None:
+        parser.add_argument("--x", type=int)
+
+    def run(arguments: argparse.Namespace) -> int:
+        assert arguments.x == 3
+        raise error
+
+    command = ModuleType("command")
+    command.add_arguments, command.run = add_arguments, run
+    monkeypatch.setitem(sys.modules, "invgraphics.commands.reconstruct", command)
+    assert main(["reconstruct", "--x", "3"]) == code
+    text = capsys.readouterr().err
+    assert text == f"invgraphics reconstruct: {'interrupted' if code == 130 else 'two lines of it'}\n"
+
+
+@pytest.fixture(scope="module")
+def outputs(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
+    """A frame whose third mask has no depth, and what became of it."""
+    root = tmp_path_factory.mktemp("cli")
+    frame = write_frame(root / "frame", Tabletop(balls=((-0.10, 0.0, 0.04), (0.0, 0.05, 0.03), (0.10, 0.0, 0.05))))
+    ids = cv2.imread(str(frame / "mask.png"), cv2.IMREAD_UNCHANGED)
+    depth = cv2.imread(str(frame / "depth.png"), cv2.IMREAD_UNCHANGED)
+    depth[ids == 2] = 0
+    cv2.imwrite(str(frame / "depth.png"), depth)
+    assert main(["reconstruct", str(frame), "--out", str(root / "out")]) == 0
+    return frame, root / "out"
+
+
+def test_reconstruct_writes_what_the_contract_says(outputs: tuple[Path, Path]) -> None:
+    _, out = outputs
+    assert sorted(path.relative_to(out).as_posix() for path in out.rglob("*") if path.is_file() and not path.name.startswith(".")) == [
+        "meshes/object_00.ply",
+        "meshes/object_02.ply",
+        "metrics.json",
+        "scene.glb",
+        "scene.json",
+    ]
+    metrics, scene = (json.loads((out / name).read_text()) for name in ("metrics.json", "scene.json"))
+    assert "0 of its" in metrics["left_out"]["1"]
+    assert metrics["peak_memory_bytes"] > 1e7
+    assert metrics["seconds"]
+    assert [row["mask_index"] for row in scene["objects"]] == [0, 2]
+
+
+def test_reconstructed_balls_are_where_the_balls_are(outputs: tuple[Path, Path]) -> None:
+    _, out = outputs
+    scene = Tabletop(balls=((-0.10, 0.0, 0.04), (0.0, 0.05, 0.03), (0.10, 0.0, 0.05)))
+    content = json.loads((out / "scene.json").read_text())
+    cosine = np.dot(content["plane"]["normal_camera"], scene.normal)
+    assert np.degrees(np.arccos(min(cosine, 1))) < 0.3
+    assert content["plane"]["offset_camera_m"] == pytest.approx(scene.offset, abs=1e-3)
+    for number, centre, radius in scene._place_balls():
+        if number == 2:
+            continue
+        mesh = trimesh.load(out / f"meshes/object_{number - 1:02d}.ply", process=False)
+        assert mesh.is_watertight
+        assert mesh.volume > 0
+        distance = np.abs(np.linalg.norm(mesh.sample(2000, seed=0) - centre, axis=1) - radius)
+        assert np.median(distance) < 0.2 * radius
+
+
+def test_existing_results_are_kept_until_told_otherwise(outputs: tuple[Path, Path], capsys: pytest.CaptureFixture[str]) -> None:
+    frame, out = outputs
+    before = (out / "scene.json").read_bytes()
+    assert main(["reconstruct", str(frame), "--out", str(out)]) == 2
+    assert "--overwrite" in capsys.readouterr().err
+    ids = cv2.imread(str(frame / "mask.png"), cv2.IMREAD_UNCHANGED)
+    box = [str(x) for x in find_box(ids == 3)]
+    assert main(["reconstruct", str(frame.parent / "nowhere"), "--out", str(out), "--overwrite"]) == 2
+    assert (out / "scene.json").read_bytes() == before
+    assert main(["reconstruct", str(frame), "--out", str(out), "--overwrite", "--box", *box]) == 0
+    assert [path.name for path in (out / "meshes").iterdir()] == ["object_00.ply"]
+    captured = capsys.readouterr()
+    assert "1 objects" in captured.out
+    assert "wrote" in captured.out
