@@ -10,17 +10,17 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from jaxtyping import Float, Int
+from jaxtyping import Bool, Float, Int
 from scipy.spatial.transform import Rotation
 
-from grasp_sim.contact_kernels import BOX, CYLINDER, SPHERE, cast_rays, hand_clearance, keep_distinct
+from grasp_sim.contact_kernels import BOX, CYLINDER, SPHERE, cast_rays, hand_touches, keep_distinct
 from grasp_sim.hands import Closure, Hand, Template
 from grasp_sim.solids import PlacedSolid, Polyhedron
 from invgraphics.grasp import Grasp
 
 _KINDS = {"box": BOX, "cylinder": CYLINDER, "sphere": SPHERE}
-_DEPTHS = np.array([-0.005, 0.0, 0.01, 0.02, 0.03])
-"""Metres by which the hand is pushed further than where its contact points meet the pair."""
+_DEPTHS = (0.012, 0.004, -0.004, -0.008)
+"""Metres by which the hand is pushed further than where its contact points meet the pair; the first that is clear counts."""
 
 
 @dataclass(frozen=True)
@@ -37,7 +37,7 @@ class CandidateSettings:
     """Largest z of the unit approach direction: hands come from above or from the side."""
     approach_distance: float = 0.05
     """Metres over which the hand comes in straight."""
-    opening_margins: tuple[float, ...] = (0.03, 0.015)
+    opening_margins: tuple[float, ...] = (0.03, 0.012)
     """Metres by which the hand opens wider than the pair before it comes in; the first that is clear counts."""
     clearance: float = 0.002
     """Metres that the hand keeps from every surface on its way in."""
@@ -151,10 +151,11 @@ def find_pairs(surface: Polyhedron, settings: CandidateSettings, generator: np.r
 
 
 def _place_template(pairs: Pairs, closure: Closure, centre_of_mass: np.ndarray, extent: float, settings: CandidateSettings) -> _Poses:
-    """Every pair that fits between the template's sides, from every approach angle, at every depth."""
+    """The best pairs that fit between the template's sides, from every approach angle."""
     lever = np.linalg.norm(np.cross(pairs.centre - centre_of_mass, pairs.axis), axis=1) / (0.5 * extent)
     pair_score = 0.45 * pairs.quality + 0.35 * np.exp(-2 * lever)
-    chosen = _distinct_pairs(pairs, np.where(pairs.width < closure.width[0] - 0.004, pair_score, -np.inf))[: settings.pairs_placed]
+    fits = (pairs.width < closure.width[0] - 0.004) & _leaves_room_below(pairs)
+    chosen = _distinct_pairs(pairs, np.where(fits, pair_score, -np.inf))[: settings.pairs_placed]
     centre, axis, width = pairs.centre[chosen], pairs.axis[chosen], pairs.width[chosen]
     angles = np.arange(settings.approach_angles) * 2 * np.pi / settings.approach_angles
     rotations, hand_centres = [], []
@@ -171,14 +172,17 @@ def _place_template(pairs: Pairs, closure: Closure, centre_of_mass: np.ndarray, 
     approach = rotation[..., 2]
     position = centre[:, None] - np.einsum("naij,nj->nai", rotation, np.stack(hand_centres))
     score = pair_score[chosen][:, None] + 0.2 * np.clip(-approach[..., 2], 0, 1)
-    T = np.zeros((*score.shape, len(_DEPTHS), 4, 4))
-    T[..., :3, :3] = rotation[:, :, None]
-    T[..., :3, 3] = position[:, :, None] + _DEPTHS[:, None] * approach[:, :, None]
-    T[..., 3, 3] = 1
-    reachable = np.broadcast_to((approach[..., 2] <= settings.steepest_rise)[..., None], T.shape[:3])
-    width = np.broadcast_to(width[:, None, None], T.shape[:3])
-    score = np.broadcast_to(score[..., None], T.shape[:3]) * (1 + 0.02 * np.arange(len(_DEPTHS)) / len(_DEPTHS))
-    return _Poses(T[reachable], width[reachable], score[reachable])
+    T = np.zeros((*score.shape, 4, 4))
+    T[..., :3, :3], T[..., :3, 3], T[..., 3, 3] = rotation, position, 1
+    reachable = approach[..., 2] <= settings.steepest_rise
+    return _Poses(T[reachable], np.broadcast_to(width[:, None], score.shape)[reachable], score[reachable])
+
+
+def _leaves_room_below(pairs: Pairs, finger: float = 0.01) -> Bool[np.ndarray, " n"]:
+    """Whether a finger `finger` metres thick fits between a pair's lower point and the plane, along the pair's axis."""
+    slope = np.abs(pairs.axis[:, 2])
+    lower = pairs.centre[:, 2] - 0.5 * slope * pairs.width
+    return lower > finger * slope
 
 
 def _distinct_pairs(pairs: Pairs, score: Float[np.ndarray, " n"]) -> Int[np.ndarray, " m"]:
@@ -194,25 +198,37 @@ def _distinct_pairs(pairs: Pairs, score: Float[np.ndarray, " n"]) -> Int[np.ndar
 def _clear_candidates(
     poses: _Poses, template: Template, closure: Closure, hand: Hand, points: np.ndarray, index: int, settings: CandidateSettings
 ) -> list[Candidate]:
-    """The best-scored poses from which the hand, opened for the pair, touches nothing on its way in."""
-    poses = poses[np.argsort(-poses.score, kind="stable")]
+    """Of each pose the first opening and depth, if any, at which the hand touches nothing on its way in."""
     found: list[Candidate] = []
     for margin in settings.opening_margins:
-        if len(poses.width) == 0:
-            break
-        shares = np.interp(-(poses.width + margin), -closure.width, closure.share)
-        openings, shape_indices = np.unique(np.round(shares, 2), return_inverse=True)
-        shapes = np.stack([_shape_poses(hand, template, float(share)) for share in openings])
-        above = _height_over_plane(poses.T_world_hand, shapes[shape_indices], hand) > settings.clearance
-        candidates = np.flatnonzero(above)
-        clear = _is_clear(poses.T_world_hand[candidates], shapes[shape_indices[candidates]], hand, points, settings)
-        kept = candidates[clear]
-        for k in kept:
-            preshape = template.motors_at(float(openings[shape_indices[k]]))
-            grasp = Grasp(hand.name, index, poses.T_world_hand[k], preshape, dict(template.closed), float(poses.width[k]), float("nan"), 0)
-            found.append(Candidate(grasp, template.name, float(poses.score[k])))
-        poses = poses[np.setdiff1d(np.arange(len(poses.width)), kept)]
+        shares = np.round(np.interp(-(poses.width + margin), -closure.width, closure.share), 2)
+        for depth in _DEPTHS:
+            if len(poses.width) == 0:
+                return found
+            openings, which = np.unique(shares, return_inverse=True)
+            shapes = np.stack([_shape_poses(hand, template, float(share)) for share in openings])
+            pushed, above = _push(poses.T_world_hand, shapes[which], hand, depth, settings.clearance)
+            tested = np.flatnonzero(above)
+            clear = np.zeros(len(above), dtype=bool)
+            clear[tested] = _is_clear(pushed[tested], shapes[which[tested]], hand, points, settings)
+            for k in np.flatnonzero(clear):
+                preshape = template.motors_at(float(shares[k]))
+                grasp = Grasp(hand.name, index, pushed[k], preshape, dict(template.closed), float(poses.width[k]), float("nan"), 0)
+                found.append(Candidate(grasp, template.name, float(poses.score[k])))
+            poses, shares = poses[~clear], shares[~clear]
     return found
+
+
+def _push(
+    T_world_hand: np.ndarray, T_hand_shape: np.ndarray, hand: Hand, depth: float, clearance: float
+) -> tuple[Float[np.ndarray, "n 4 4"], Bool[np.ndarray, " n"]]:
+    """Hands moved on along their z by `depth`, or less where the plane is nearer; and whether they are above the plane then."""
+    sink = -T_world_hand[:, 2, 2]
+    room = _height_over_plane(T_world_hand, T_hand_shape, hand) - clearance - 5e-4
+    depths = np.where(sink > 0.1, np.minimum(depth, room / np.maximum(sink, 0.1)), depth)
+    pushed = T_world_hand.copy()
+    pushed[:, :3, 3] += depths[:, None] * T_world_hand[:, :3, 2]
+    return pushed, (room - depths * sink > -1e-9) & (depths >= min(_DEPTHS))
 
 
 def _is_clear(
@@ -228,10 +244,17 @@ def _is_clear(
     reach = float(
         np.linalg.norm(T_hand_shape[..., :3, 3], axis=-1).max() + np.linalg.norm(sizes, axis=1).max() + settings.approach_distance
     )
-    clearance = hand_clearance(
-        np.linalg.inv(T_world_hand), np.linalg.inv(T_hand_shape), kinds, sizes, points, retreats, reach, settings.clearance
+    return ~hand_touches(
+        np.linalg.inv(T_world_hand),
+        T_hand_shape,
+        np.linalg.inv(T_hand_shape),
+        kinds,
+        sizes,
+        points,
+        retreats,
+        reach,
+        settings.clearance,
     )
-    return clearance > settings.clearance
 
 
 def _shape_poses(hand: Hand, template: Template, share: float) -> Float[np.ndarray, "s 4 4"]:

@@ -75,14 +75,18 @@ def _outside_distance(kind, size, x, y, z):
 
 
 @njit(parallel=True, cache=True)
-def hand_clearance(T_hand_world, T_shape_hand, kinds, sizes, points, retreats, reach, enough):
-    """Smallest distance of any point to the hand on its way in, for each of n hand poses, metres; negative: the point is inside.
+def hand_touches(T_hand_world, T_hand_shape, T_shape_hand, kinds, sizes, points, retreats, reach, clearance):
+    """Whether any point comes nearer than `clearance` (m) to the hand on its way in, for each of n hand poses.
 
-    `T_hand_world` (n, 4, 4); `T_shape_hand` (n, s, 4, 4), `kinds` (s,), `sizes` (s, 3) the hand's shapes; `points` (p, 3) world frame;
-    `retreats` (r,) distances back along the hand's z at which it is looked at; `reach` a radius about the hand frame's origin beyond which
-    points cannot matter. Looking stops at the first point nearer than `enough`.
+    `T_hand_world` (n, 4, 4); `T_hand_shape` and its inverse (n, s, 4, 4), `kinds` (s,), `sizes` (s, 3) the hand's shapes; `points`
+    (p, 3) world frame; `retreats` (r,) distances back along the hand's z at which it is looked at; `reach` a radius about the hand
+    frame's origin beyond which points cannot matter.
     """
-    clearance = np.full(len(T_hand_world), np.inf)
+    radii = np.empty(len(kinds))
+    for shape in range(len(kinds)):
+        size = sizes[shape]
+        radii[shape] = size[0] if kinds[shape] == SPHERE else np.sqrt(size[0] ** 2 + size[1] ** 2 * (kinds[shape] == BOX) + size[2] ** 2)
+    touches = np.zeros(len(T_hand_world), np.bool_)
     for pose in prange(len(T_hand_world)):
         T = T_hand_world[pose]
         for point in range(len(points)):
@@ -92,19 +96,28 @@ def hand_clearance(T_hand_world, T_shape_hand, kinds, sizes, points, retreats, r
             hz = T[2, 0] * x0 + T[2, 1] * y0 + T[2, 2] * z0 + T[2, 3]
             if hx * hx + hy * hy + hz * hz > reach * reach:
                 continue
-            for retreat in retreats:
-                for shape in range(len(kinds)):
-                    S = T_shape_hand[pose, shape]
+            for shape in range(len(kinds)):
+                centre = T_hand_shape[pose, shape]
+                near = (radii[shape] + clearance) ** 2
+                sideways = (hx - centre[0, 3]) ** 2 + (hy - centre[1, 3]) ** 2
+                if sideways > near:
+                    continue
+                S = T_shape_hand[pose, shape]
+                for retreat in retreats:
                     z1 = hz + retreat
+                    if sideways + (z1 - centre[2, 3]) ** 2 > near:
+                        continue
                     x = S[0, 0] * hx + S[0, 1] * hy + S[0, 2] * z1 + S[0, 3]
                     y = S[1, 0] * hx + S[1, 1] * hy + S[1, 2] * z1 + S[1, 3]
                     z = S[2, 0] * hx + S[2, 1] * hy + S[2, 2] * z1 + S[2, 3]
-                    distance = _outside_distance(kinds[shape], sizes[shape], x, y, z)
-                    if distance < clearance[pose]:
-                        clearance[pose] = distance
-            if clearance[pose] < enough:
+                    if _outside_distance(kinds[shape], sizes[shape], x, y, z) <= clearance:
+                        touches[pose] = True
+                        break
+                if touches[pose]:
+                    break
+            if touches[pose]:
                 break
-    return clearance
+    return touches
 
 
 @njit(cache=True)
