@@ -1,0 +1,175 @@
+"""How long rendering takes, forward and with gradients, over image sizes and triangles, beside peers where they are installed.
+
+    python -m tests.benchmarks.rendering --out rendering.json [--quick]
+
+Times are medians with quartiles over repetitions after a warm-up; beside them the least processor time of all threads together, which other
+programs on the machine hardly change. The table is printed, everything goes into the JSON file: device, versions, every time, and the
+fit `seconds = fixed + pixel * pixels + triangle * triangles`.
+"""
+
+import argparse
+import json
+import os
+import platform
+import resource
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import numba
+import numpy as np
+import torch
+from torch import Tensor
+
+from renderers.mesh_renderer import build_layout
+from renderers.protocol import make_renderer
+from renderers.rasterize import build_topology, make_rasterizer
+from tests.benchmarks import rendering_peers, rendering_scenes
+
+SIZES = ((128, 128), (240, 320), (480, 640), (720, 1280))
+SUBDIVISIONS = (3, 4, 5, 6, 7)
+LONGEST = 4.0
+"""Seconds after which a case is not repeated any more."""
+
+
+def measure(function: Callable[[], object], repeats: int) -> dict[str, float]:
+    """Median and quartiles of the seconds that a call takes, and the least processor time that one took."""
+    function()
+    times: list[float] = []
+    processor: list[float] = []
+    while len(times) < repeats and sum(times) < LONGEST:
+        start, busy = time.perf_counter(), time.process_time()
+        function()
+        times.append(time.perf_counter() - start)
+        processor.append(time.process_time() - busy)
+    low, middle, high = (float(value) for value in np.quantile(times, [0.25, 0.5, 0.75]))
+    return {"median_s": middle, "quartile_1_s": low, "quartile_3_s": high, "least_processor_s": min(processor), "repeats": len(times)}
+
+
+def measure_case(size: tuple[int, int], subdivisions: int, threads: int, repeats: int) -> dict[str, object]:
+    """Rasterization alone, and a whole step: depth, vertex colour and silhouette, antialiased, with the gradient of all vertices."""
+    vertices, faces = rendering_scenes.five_spheres(subdivisions)
+    clip_from_world = rendering_scenes.clip_from_world(size)
+    rasterizer, topology = make_rasterizer("cpu", threads=threads), build_topology(faces)
+    clip = rendering_scenes.to_clip(vertices, clip_from_world)
+    colours = vertices.sin()
+
+    def step() -> Tensor:
+        points = vertices.clone().requires_grad_()
+        clip = rendering_scenes.to_clip(points, clip_from_world)
+        drawn = rasterizer.rasterize(clip, faces, size)
+        attributes = torch.cat([colours, clip[0, :, 3:], torch.ones_like(colours[:, :1])], dim=1)
+        image = rasterizer.antialias(rasterizer.interpolate(attributes, drawn, faces), drawn, clip, topology)
+        image.square().mean().backward()
+        return points.grad
+
+    drawn = rasterizer.rasterize(clip, faces, size)
+    return {
+        "size": size,
+        "triangles": len(faces),
+        "threads": threads,
+        "covered": float((drawn.triangle_ids >= 0).double().mean()),
+        "rasterize": measure(lambda: rasterizer.rasterize(clip, faces, size), repeats),
+        "step": measure(step, repeats),
+    }
+
+
+def measure_scene(threads: int, repeats: int) -> dict[str, object]:
+    """Forward and gradient of colour (metallic-roughness, two lights), depth and silhouettes of five objects, 640 x 480."""
+    scene = rendering_scenes.five_objects((480, 640))
+    layout, renderer = build_layout(scene), make_renderer("cpu")
+    renderer.shadows = False
+
+    def step() -> None:
+        free, leaves = rendering_scenes.with_free_vertices(scene)
+        rendered = renderer(free, free.camera, layout)
+        loss = rendered.colour.square().mean() + rendered.depth.square().mean() + rendered.coverage.square().mean()
+        torch.autograd.grad(loss, leaves)
+
+    def forward() -> None:
+        with torch.no_grad():
+            renderer(scene, scene.camera, layout)
+
+    return {"threads": threads, "triangles": len(layout.face_owners), "forward": measure(forward, repeats), "step": measure(step, repeats)}
+
+
+def fit_costs(cases: list[dict], what: str) -> dict[str, float]:
+    """Least squares, each case weighted by its time: seconds = fixed + pixel * pixels + triangle * triangles; all at least 0."""
+    from scipy.optimize import nnls
+
+    times = np.array([case[what]["median_s"] for case in cases])
+    columns = np.array([[1.0, case["size"][0] * case["size"][1], case["triangles"]] for case in cases])
+    coefficients, _ = nnls(columns / times[:, None], np.ones(len(times)))
+    error = np.abs(columns @ coefficients / times - 1)
+    names = ("fixed_s", "per_pixel_s", "per_triangle_s")
+    return dict(zip(names, coefficients.tolist(), strict=True)) | {"median_relative_error": float(np.median(error))}
+
+
+def measure_bandwidth() -> float:
+    """Bytes a second of a copy that fits no cache (read and written bytes counted)."""
+    source = torch.zeros(64 * 2**20, dtype=torch.uint8)
+    target = torch.empty_like(source)
+    return 2 * source.numel() / measure(lambda: target.copy_(source), 10)["median_s"]
+
+
+def describe_machine() -> dict[str, object]:
+    """What the numbers were measured on."""
+    model = [line.split(":")[1].strip() for line in Path("/proc/cpuinfo").read_text().splitlines() if line.startswith("model name")]
+    return {
+        "processor": model[0] if model else platform.processor(),
+        "cores": os.cpu_count(),
+        "load_before": os.getloadavg()[0],
+        "python": platform.python_version(),
+        "torch": torch.__version__,
+        "numba": numba.__version__,
+    }
+
+
+def _print_results(result: dict) -> None:
+    print(f"{'size':>10} {'triangles':>10} {'threads':>8} {'rasterize':>12} {'whole step':>13} {'(processor)':>14}")
+    for case in result["cases"]:
+        (height, width), raster, step = case["size"], case["rasterize"], case["step"]
+        times = f"{1e3 * raster['median_s']:>9.2f} ms {1e3 * step['median_s']:>10.2f} ms {1e3 * step['least_processor_s']:>11.2f} ms"
+        print(f"{width:>5}x{height:<4} {case['triangles']:>10} {case['threads']:>8} {times}")
+    for scene in result["scenes"]:
+        forward, step = (f"{1e3 * scene[what]['median_s']:.1f} ms" for what in ("forward", "step"))
+        busy = f"{1e3 * scene['step']['least_processor_s']:.1f} ms"
+        print(f"five shaded objects, 640x480, {scene['threads']} threads: forward {forward}, with gradient {step} (processor {busy})")
+    for name, peer in result["peers"].items():
+        if "failed" in peer:
+            print(f"{name}: could not run here: {peer['failed']}")
+            continue
+        theirs, ours = (f"{1e3 * peer[whose]['median_s']:.2f} ms" for whose in ("theirs", "ours"))
+        print(f"{name}, {peer['what']}: {theirs}, here {ours}: {peer['ratio']:.1f} times as long")
+    for what, fit in result["fits"].items():
+        parts = f"{1e9 * fit['per_pixel_s']:.2f} ns a pixel + {1e9 * fit['per_triangle_s']:.1f} ns a triangle"
+        print(f"{what}: {1e3 * fit['fixed_s']:.3f} ms + {parts} (median error {100 * fit['median_relative_error']:.0f} %)")
+
+
+def main() -> None:
+    """Measure, print, write."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--out", type=Path, default=Path("out/rendering.json"))
+    parser.add_argument("--quick", action="store_true", help="few sizes, few repetitions")
+    options = parser.parse_args()
+    repeats = 5 if options.quick else 25
+    sizes, subdivisions = (SIZES[::2], SUBDIVISIONS[1:3]) if options.quick else (SIZES, SUBDIVISIONS)
+    all_cores = torch.get_num_threads()
+    machine, cases, scenes = describe_machine(), [], []
+    for threads in sorted({1, all_cores}):
+        torch.set_num_threads(threads)
+        cases += [measure_case(size, level, threads, repeats) for size in sizes for level in subdivisions]
+        scenes.append(measure_scene(threads, repeats))
+    fits = {what: fit_costs([case for case in cases if case["threads"] == all_cores], what) for what in ("rasterize", "step")}
+    peers = rendering_peers.measure_peers(repeats)
+    memory = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+    result = {"machine": machine, "cases": cases, "scenes": scenes, "fits": fits, "peers": peers, "peak_memory_bytes": memory}
+    result["copy_bytes_per_s"] = measure_bandwidth()
+    _print_results(result)
+    options.out.parent.mkdir(parents=True, exist_ok=True)
+    options.out.write_text(json.dumps(result, indent=1))
+    print(f"written to {options.out}")
+
+
+if __name__ == "__main__":
+    main()
