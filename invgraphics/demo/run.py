@@ -33,8 +33,8 @@ SEARCH = SearchSettings(batch=10, batches=2, finalists=3, final_trials=6)
 """Enough trials to tell a good grasp from a lucky one, few enough for a demo."""
 CAMERA = ((0.1, -0.15, 0.5), (0.5, 0.0, 0.02))
 """Where the depth camera is and what it looks at, base frame, metres."""
-FILM_CAMERA = ((1.05, -0.5, 0.5), (0.43, 0.0, 0.16))
-"""The same of the camera that films the execution."""
+FILM_EYE, FILM_TARGET = np.array([0.5, -0.42, 0.3]), np.array([-0.06, 0.0, 0.08])
+"""The same of the camera that films the execution, from where the object stands."""
 
 Progress = Callable[[str, float], None]
 """Told the stage, and the fraction of it that is done."""
@@ -101,8 +101,7 @@ def run_demo(
     with stages.stage("report"):
         grasp = GraspReport(search.grasps, film, execution.message, execution.outcome is Outcome.HELD)
         shapes = {k: objects[index].scores for k, index in enumerate(reconstruction.mask_indices) if objects[index].scores is not None}
-        timed = replace(reconstruction, seconds=_all_seconds(stages.seconds, reconstruction))
-        write_report(out / "report.html", timed, render_pictures(reconstruction), shapes, grasp)
+        write_report(out / "report.html", reconstruction, render_pictures(reconstruction), shapes, grasp)
     names, seconds = tuple(item.name for item in reconstruction.scene.objects), _all_seconds(stages.seconds, reconstruction)
     result = DemoResult(names, tuple(objects), seconds, search, selection, target, execution)
     write_json(out / "demo.json", describe_demo(result, seed))
@@ -131,7 +130,7 @@ def _reconstruct(out: Path, names: tuple[str, ...], seed: int, stages: _Stages) 
     """From the frame folder on, as for any user's image; the toys' names are only labels."""
     with stages.stage("masks from boxes"):
         observation = mask_objects(load_frame(str(out / "frame")), torch.Generator().manual_seed(seed))
-        observation = observation.with_masks(observation.masks, names)
+        observation = replace(observation.with_masks(observation.masks, names), name=f"demo, seed {seed}")
     with stages.stage("reconstruct") as told:
         reconstruction = reconstruct(observation, seed=seed, progress=lambda stage, fraction: told(fraction))
     save_reconstruction(reconstruction, out / "reconstruction")
@@ -182,7 +181,9 @@ def _execute(
         return "", ExecutionReport(Outcome.UNREACHABLE, f"{Outcome.UNREACHABLE.value}: {detail}", 0.0, 0.0), []
     item = reconstruction.scene.objects[selection.grasp.object_index]
     target = bodies[reconstruction.mask_indices[selection.grasp.object_index]]
-    report, film = carry_out(world, target, selection.grasp, selection.plan, cell, place_camera(*FILM_CAMERA), progress)
+    centre = world.centre_of_mass(target)
+    film_camera = place_camera(tuple(centre + FILM_EYE), tuple(centre + FILM_TARGET))
+    report, film = carry_out(world, target, selection.grasp, selection.plan, cell, film_camera, progress)
     return item.name, report, film
 
 
