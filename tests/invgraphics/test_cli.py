@@ -15,7 +15,8 @@ import trimesh
 import invgraphics
 from invgraphics.cli import COMMANDS, main
 from invgraphics.errors import InputError, MissingDependencyError
-from tests.invgraphics.tabletop import Tabletop, find_box, write_frame
+from invgraphics.output import claim_output_folder
+from tests.invgraphics.tabletop import Tabletop, write_frame
 
 
 def test_help_lists_the_commands_and_loads_none(tmp_path: Path) -> None:
@@ -65,63 +66,56 @@ def test_errors_become_one_line_and_an_exit_code(
     assert text == f"invgraphics reconstruct: {'interrupted' if code == 130 else 'two lines of it'}\n"
 
 
+SCENE = Tabletop(balls=((0.0, 0.08, 0.03), (-0.02, -0.02, 0.05)))
+
+
 @pytest.fixture(scope="module")
 def outputs(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
-    """A frame whose third mask has no depth, and what became of it."""
+    """A frame whose first mask has no depth, and what became of it in a folder that held older results."""
     root = tmp_path_factory.mktemp("cli")
-    frame = write_frame(root / "frame", Tabletop(balls=((-0.10, 0.0, 0.04), (0.0, 0.05, 0.03), (0.10, 0.0, 0.05))))
+    frame = write_frame(root / "frame", SCENE)
     ids = cv2.imread(str(frame / "mask.png"), cv2.IMREAD_UNCHANGED)
     depth = cv2.imread(str(frame / "depth.png"), cv2.IMREAD_UNCHANGED)
-    depth[ids == 2] = 0
+    depth[ids == 1] = 0
     cv2.imwrite(str(frame / "depth.png"), depth)
-    assert main(["reconstruct", str(frame), "--out", str(root / "out")]) == 0
+    claim_output_folder(root / "out", overwrite=False)
+    (root / "out" / "meshes").mkdir()
+    (root / "out" / "meshes" / "object_07.ply").write_text("stale")
+    assert main(["reconstruct", str(frame), "--out", str(root / "out")]) == 2
+    assert main(["reconstruct", str(frame / "nowhere"), "--out", str(root / "out"), "--overwrite"]) == 2
+    assert (root / "out" / "meshes" / "object_07.ply").read_text() == "stale"
+    assert main(["reconstruct", str(frame), "--out", str(root / "out"), "--overwrite"]) == 0
     return frame, root / "out"
 
 
 def test_reconstruct_writes_what_the_contract_says(outputs: tuple[Path, Path]) -> None:
     _, out = outputs
-    assert sorted(path.relative_to(out).as_posix() for path in out.rglob("*") if path.is_file() and not path.name.startswith(".")) == [
-        "meshes/object_00.ply",
-        "meshes/object_02.ply",
+    assert {path.relative_to(out).as_posix() for path in out.rglob("*") if path.is_file() and not path.name.startswith(".")} == {
+        "meshes/object_01.ply",
         "metrics.json",
+        "report.html",
         "scene.glb",
         "scene.json",
-    ]
+    }
     metrics, scene = (json.loads((out / name).read_text()) for name in ("metrics.json", "scene.json"))
-    assert "0 of its" in metrics["left_out"]["1"]
+    assert "0 of its" in metrics["left_out"]["0"]
     assert metrics["peak_memory_bytes"] > 1e7
     assert metrics["seconds"]
-    assert [row["mask_index"] for row in scene["objects"]] == [0, 2]
+    assert [row["mask_index"] for row in scene["objects"]] == [1]
 
 
-def test_reconstructed_balls_are_where_the_balls_are(outputs: tuple[Path, Path]) -> None:
+def test_reconstructed_ball_is_where_the_ball_is(outputs: tuple[Path, Path]) -> None:
     _, out = outputs
-    scene = Tabletop(balls=((-0.10, 0.0, 0.04), (0.0, 0.05, 0.03), (0.10, 0.0, 0.05)))
     content = json.loads((out / "scene.json").read_text())
-    cosine = np.dot(content["plane"]["normal_camera"], scene.normal)
+    cosine = np.dot(content["plane"]["normal_camera"], SCENE.normal)
     assert np.degrees(np.arccos(min(cosine, 1))) < 0.3
-    assert content["plane"]["offset_camera_m"] == pytest.approx(scene.offset, abs=1e-3)
-    for number, centre, radius in scene._place_balls():
-        if number == 2:
-            continue
-        mesh = trimesh.load(out / f"meshes/object_{number - 1:02d}.ply", process=False)
-        assert mesh.is_watertight
-        assert mesh.volume > 0
-        distance = np.abs(np.linalg.norm(mesh.sample(2000, seed=0) - centre, axis=1) - radius)
-        assert np.median(distance) < 0.2 * radius
-
-
-def test_existing_results_are_kept_until_told_otherwise(outputs: tuple[Path, Path], capsys: pytest.CaptureFixture[str]) -> None:
-    frame, out = outputs
-    before = (out / "scene.json").read_bytes()
-    assert main(["reconstruct", str(frame), "--out", str(out)]) == 2
-    assert "--overwrite" in capsys.readouterr().err
-    ids = cv2.imread(str(frame / "mask.png"), cv2.IMREAD_UNCHANGED)
-    box = [str(x) for x in find_box(ids == 3)]
-    assert main(["reconstruct", str(frame.parent / "nowhere"), "--out", str(out), "--overwrite"]) == 2
-    assert (out / "scene.json").read_bytes() == before
-    assert main(["reconstruct", str(frame), "--out", str(out), "--overwrite", "--box", *box]) == 0
-    assert [path.name for path in (out / "meshes").iterdir()] == ["object_00.ply"]
-    captured = capsys.readouterr()
-    assert "1 objects" in captured.out
-    assert "wrote" in captured.out
+    assert content["plane"]["offset_camera_m"] == pytest.approx(SCENE.offset, abs=1e-3)
+    _, centre, radius = list(SCENE._place_balls())[1]
+    (shape,) = content["objects"]
+    np.testing.assert_allclose(shape["ellipsoid"]["radii_m"], radius, rtol=0.1)
+    np.testing.assert_allclose(np.array(shape["T_camera_object"])[:3, 3], centre, atol=0.1 * radius)
+    mesh = trimesh.load(out / "meshes/object_01.ply", process=False)
+    assert mesh.is_watertight
+    assert mesh.volume > 0
+    seen = mesh.vertices[(mesh.vertices - centre) @ centre < 0]
+    assert np.median(np.abs(np.linalg.norm(seen - centre, axis=1) - radius)) < 0.005
