@@ -188,10 +188,15 @@ def describe_grasps(
     if outcome:
         parts.append(message(outcome, {None: "info", True: "good", False: "bad"}[succeeded]))
     if filmstrip:
-        parts.append(grid([figure(encode_png(image), caption) for image, caption in filmstrip], min(4, len(filmstrip))))
+        parts.append(grid([figure(encode_png(image), caption) for image, caption in filmstrip], _strip_columns(len(filmstrip))))
     if grasps:
         parts.append(f"<h3>Ranked grasps</h3>{_grasp_table(labels, grasps)}")
     return section("Grasp", *parts)
+
+
+def _strip_columns(pictures: int) -> int:
+    """Three or four, whichever leaves the last row fuller; fewer where there are fewer pictures."""
+    return min(pictures, max((4, 3), key=lambda columns: (pictures - 1) % columns / (columns - 1)))
 
 
 def _grasp_table(labels: Sequence[Html], grasps: Sequence[Grasp]) -> str:
@@ -211,4 +216,5 @@ def _bar(gradient: Image, labels: Sequence[str]) -> str:
 
 
 def _number(value: float, digits: int, signed: bool = False) -> str:
-    return "–" if math.isnan(value) else f"{value:{'+' if signed else ''}.{digits}f}"
+    rounded = round(value, digits) + 0.0
+    return "–" if math.isnan(value) else f"{rounded:{'+' if signed else ''}.{digits}f}"
