@@ -8,7 +8,7 @@ from torch import Tensor
 
 from invgraphics.camera import Camera
 from invgraphics.scene import AmbientLight, DirectionalLight, Light, Material, PointLight
-from optim.illumination import TEXTURE, Illumination, ShadowCasters, SurfaceSamples, cast_shadows
+from optim.illumination import INDEPENDENT_SAMPLES, TEXTURE, Illumination, ShadowCasters, SurfaceSamples, cast_shadows
 from optim.steppers import Parameters
 from renderers.shading import shade_ggx
 
@@ -23,8 +23,8 @@ _TYPICAL_ROUGHNESS = (0.6, 0.3)
 """Mean and standard deviation a priori."""
 _INDEPENDENT_PIXELS = 150.0
 """How many independent observations the pixels of an object count as when its reflectance is chosen: neighbours err alike."""
-_PRIOR_SPREADS = {"position": 0.3, "strength": 0.5, "sh": 0.2}
-"""Standard deviations of the lights' free parameters about where the fit starts."""
+_PRIOR_SPREADS = {"rough": 1.0, "position": 0.3, "strength": 0.5, "sh": 0.2}
+"""Standard deviations of the free parameters about where the fit starts."""
 
 
 def _grey_lights(position: Tensor, intensity: Tensor, sh: Tensor) -> tuple[PointLight, AmbientLight]:
@@ -82,6 +82,7 @@ class AppearanceFit:
         like = self.begin.base_colours
         return {
             "colour": torch.logit(like),
+            "rough": torch.zeros_like(like[:, :1]),
             "position": torch.zeros_like(self.begin.position),
             "strength": torch.zeros_like(self.begin.intensity),
             "sh": torch.zeros_like(self.begin.sh),
@@ -118,11 +119,13 @@ class AppearanceFit:
         return shade_ggx(samples.positions, samples.normals, views, base_colour, metallic, roughness, lights, visible)
 
     def loss(self, parameters: Parameters) -> dict[str, Tensor]:
-        """Negative log likelihood (Student's t, 3 degrees of freedom) of the colours as rough dielectrics, and of the priors."""
-        metallic, roughness = (torch.full_like(self.samples.colour[:, :1], value) for value in (0.0, _TYPICAL_ROUGHNESS[0]))
-        predicted = self.shade(parameters, self.samples, parameters["colour"].sigmoid()[self.samples.groups], metallic, roughness)
-        residuals = (predicted - self.samples.colour) / self.tolerances[self.samples.groups]
-        terms = {"colour": _student_cost(residuals).sum()}
+        """Negative log likelihood (Student's t, 3 degrees of freedom) of the colours as dielectrics, and of the priors."""
+        groups = self.samples.groups
+        odds = torch.tensor(_TYPICAL_ROUGHNESS[0]).logit().item()
+        roughness = (parameters["rough"] + odds).sigmoid()[groups]
+        predicted = self.shade(parameters, self.samples, parameters["colour"].sigmoid()[groups], torch.zeros_like(roughness), roughness)
+        residuals = (predicted - self.samples.colour) / self.tolerances[groups]
+        terms = {"colour": _student_cost(residuals).sum() * min(1.0, INDEPENDENT_SAMPLES / len(groups))}
         for name, spread in _PRIOR_SPREADS.items():
             terms[name] = ((parameters[name] / spread) ** 2).sum() / 2
         return terms

@@ -30,6 +30,8 @@ AMBIENT_SPREAD = (0.3, 0.1)
 """Standard deviations a priori of the environment's coefficients of bands 1 and 2, in units of that of band 0."""
 TEXTURE = 0.1
 """Scale of the residuals' Student distribution: relative deviations of pixels from their group's colour under the right light."""
+INDEPENDENT_SAMPLES = 300.0
+"""How many independent observations the samples count as, against the priors: texture and false shadows make neighbours err alike."""
 DARKEST = 0.02
 """Luminance about which pixels weigh half: below, noise and interreflections rule."""
 
@@ -141,7 +143,7 @@ class _LogLuminance:
         self.centre = centre
         luminance = samples.colour.mean(-1)
         self.log_luminance = luminance.clamp(min=DARKEST / 4).log()
-        self.weights = luminance**2 / (luminance**2 + DARKEST**2)
+        self.weights = luminance**2 / (luminance**2 + DARKEST**2) * min(1.0, INDEPENDENT_SAMPLES / len(luminance))
         self.ambient = irradiance_basis(samples.normals)[:, 1:] / irradiance_basis(samples.normals)[:, :1]
         self.one_hot = torch.nn.functional.one_hot(samples.groups, samples.n_groups).to(luminance)
 
