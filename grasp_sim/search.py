@@ -16,7 +16,7 @@ from grasp_sim.candidates import Candidate, CandidateSettings, find_candidates
 from grasp_sim.hands import Hand
 from grasp_sim.pool import TrialPool
 from grasp_sim.solids import PlacedSolid
-from grasp_sim.trial import GraspOutcome, Physics, Spread, TrialSettings, try_grasp
+from grasp_sim.trial import GraspOutcome, Physics, Spread, TrialSettings, push_apart, try_grasp
 from invgraphics.grasp import Grasp
 
 
@@ -159,6 +159,7 @@ def search_grasps(
         with TrialPool() as own:
             return search_grasps(objects, hand, indices=indices, seed=seed, settings=settings, pool=own, progress=progress)
     settings = settings or SearchSettings()
+    objects = push_apart(objects)
     search = _Search(objects, hand, seed, settings, pool)
     waiting, failures = _find_all(objects, hand, range(len(objects)) if indices is None else indices, seed, settings)
     tried: list[_Track] = []

@@ -1,6 +1,6 @@
 """One grasp tried in a world of its own: come in, close, lift, hold; and what came of it, in words.
 
-The hand floats on a stiff mount that stands for an arm. Objects rest where they were seen until something touches them.
+The hand floats on a stiff mount that stands for an arm. Objects stay where they were seen until the hand has hold of one.
 """
 
 from collections.abc import Sequence
@@ -108,17 +108,30 @@ def try_grasp(
         bodies = [
             world.add_mesh(item.solid, item.T_world_body, density=physics.density, friction=physics.friction, drawn=False) for item in near
         ]
-        for body in bodies:
-            world.sleep(body)
+        holds = [world.attach(body, item.T_world_body) for body, item in zip(bodies, near, strict=True)]
         target = next(body for body, item in zip(bodies, near, strict=True) if item is objects[grasp.object_index])
-        return Trial(world, bodies, target, hand, settings).run(grasp, T_world_hand)
+        return Trial(world, bodies, target, hand, settings, holds).run(grasp, T_world_hand)
+
+
+def push_apart(objects: Sequence[PlacedSolid]) -> tuple[PlacedSolid, ...]:
+    """The objects moved out of one another and out of the plane z = 0 where their shapes overlap; the others stay where they are."""
+    with World() as world:
+        world.add_plane()
+        bodies = [world.add_mesh(item.solid, item.T_world_body, drawn=False) for item in objects]
+        world.push_apart(bodies)
+        return tuple(replace(item, T_world_body=world.pose(body)) for item, body in zip(objects, bodies, strict=True))
 
 
 class Trial:
     """A floating hand in a world; `run` tries one grasp and leaves the hand where it ended, with what it holds."""
 
-    def __init__(self, world: World, bodies: Sequence[int], target: int, hand: Hand, settings: TrialSettings):
-        """`bodies` are all objects of the world, `target` the one that is wanted."""
+    def __init__(self, world: World, bodies: Sequence[int], target: int, hand: Hand, settings: TrialSettings, holds: Sequence[int] = ()):
+        """`bodies` are all objects of the world, `target` the one that is wanted.
+
+        `holds` are mounts that keep objects where they are until the closing hand touches the target: what stood still in the image
+        stands still, even where its reconstructed shape would topple.
+        """
+        self._holds = list(holds)
         self.world, self.bodies, self.target, self.hand, self.settings = world, tuple(bodies), target, hand, settings
         self._every = max(1, round(0.02 / world.time_step))
 
@@ -195,12 +208,20 @@ class Trial:
         before = self._positions(grasp)
         for _ in range(round((settings.closing_time + 1.0) / world.time_step / self._every)):
             world.step(self._every)
+            if self._holds and world.contacts(self.body, self.target):
+                self._release()
             after = self._positions(grasp)
             span = self._every * world.time_step
             still = still + 1 if all(abs(after[name] - before[name]) / span < slowest[name] for name in times) else 0
             before = after
             if still * span >= settings.stall_time:
-                return
+                break
+        self._release()
+
+    def _release(self) -> None:
+        for mount in self._holds:
+            self.world.detach(mount)
+        self._holds = []
 
     def _positions(self, grasp: Grasp) -> dict[str, float]:
         states = self.world.joint_states(self.body)
@@ -216,18 +237,18 @@ class Trial:
         rise = self._object_height() - before
         if not np.isfinite(rise):
             return GraspOutcome.UNSTABLE
-        if not self._holds(rise):
+        if not self._keeps(rise):
             return GraspOutcome.NOT_LIFTED if rise < 0.2 * settings.lift_height else GraspOutcome.SLIPPED
         for _ in range(4):
             world.step(round(settings.hold_time / 4 / world.time_step))
             rise = self._object_height() - before
             if not np.isfinite(rise):
                 return GraspOutcome.UNSTABLE
-            if not self._holds(rise):
+            if not self._keeps(rise):
                 return GraspOutcome.DROPPED
         return GraspOutcome.SUCCESS
 
-    def _holds(self, rise: float) -> bool:
+    def _keeps(self, rise: float) -> bool:
         """Whether the object is up and the hand touches it."""
         return rise >= self.settings.lifted_share * self.settings.lift_height and bool(self.world.contacts(self.body, self.target))
 

@@ -90,6 +90,7 @@ class World:
         self.plane: int | None = None
         self.time_step = time_step
         self.time = 0.0
+        self._gravity = gravity
         self._call(pybullet.setGravity, 0, 0, -gravity)
         self._call(
             pybullet.setPhysicsEngineParameter,
@@ -350,9 +351,23 @@ class World:
         """Of the root link, world frame, metres."""
         return np.array(self._call(pybullet.getBasePositionAndOrientation, body)[0])
 
-    def sleep(self, body: int) -> None:
-        """Leaves a body exactly where it is until another moving body touches it."""
-        self._call(pybullet.changeDynamics, body, -1, activationState=pybullet.ACTIVATION_STATE_SLEEP)
+    def push_apart(self, bodies: Iterable[int], *, overlap: float = 5e-4, max_steps: int = 240) -> bool:
+        """Moves bodies out of one another and out of the plane, gently: without gravity, at rest after every step.
+
+        Returns whether none overlaps by more than `overlap` metres any more.
+        """
+        bodies = tuple(bodies)
+        self._call(pybullet.setGravity, 0, 0, 0)
+        try:
+            for _ in range(max_steps):
+                self.step()
+                for body in bodies:
+                    self._call(pybullet.resetBaseVelocity, body, [0, 0, 0], [0, 0, 0])
+                if all(contact.distance > -overlap for body in bodies for contact in self.contacts(body)):
+                    return True
+            return False
+        finally:
+            self._call(pybullet.setGravity, 0, 0, -self._gravity)
 
     def velocity(self, body: int) -> tuple[Float[np.ndarray, "3"], Float[np.ndarray, "3"]]:
         """Velocity of the root link's centre of mass (m/s) and turning rate (rad/s), world frame."""
@@ -465,7 +480,7 @@ class World:
     # Constraints -----------------------------------------------------------------------------------------------------
 
     def attach(self, body: int, T_world_body: Float[np.ndarray, "4 4"], *, max_force: float = 1000.0) -> int:
-        """Holds a free body's root at a pose by a stiff mount (an arm's flange); returns the mount, for `move_mount`."""
+        """Holds a free body's root at a pose by a stiff mount (an arm's flange); returns it, for `move_mount` and `detach`."""
         T_inertial_body = self._bodies[body].T_inertial_body
         position, quaternion = _split(T_inertial_body)
         mount = self._call(
@@ -488,6 +503,10 @@ class World:
         """Moves what `attach` returned."""
         position, quaternion = _split(T_world_body)
         self._call(pybullet.changeConstraint, mount, jointChildPivot=position, jointChildFrameOrientation=quaternion, maxForce=max_force)
+
+    def detach(self, mount: int) -> None:
+        """Lets go of a body that `attach` holds."""
+        self._call(pybullet.removeConstraint, mount)
 
     def mount_force(self, mount: int) -> float:
         """Magnitude of the force that the mount passed on in the last step, newtons."""
