@@ -1,7 +1,7 @@
 """Constrained quantities as free tensors that any optimizer may move: one bijection a kind."""
 
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import torch
 from jaxtyping import Float, Int
@@ -11,6 +11,7 @@ from invgraphics.geometry.mesh import uniform_laplacian
 from invgraphics.transforms import so3_exp, so3_log
 
 
+@runtime_checkable
 class Bijection(Protocol):
     """A smooth one-to-one map between the values of a quantity and free tensors."""
 

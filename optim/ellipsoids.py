@@ -141,7 +141,7 @@ class OutlineTerm:
         """Cost, gradient and Hessian in the tangent."""
         evidence, camera = self.evidence, self.evidence.camera
         unit = limb_unit_points(T_world_object, radii, evidence.eye, _LIMB_POINTS)
-        points = transform_points(camera.T_camera_world, surface_points(T_world_object, radii, unit))
+        points = transform_points(camera.T_camera_world.expand(len(radii), 4, 4), surface_points(T_world_object, radii, unit))
         z = points[..., 2:].clamp(min=1e-3)
         pixels = project(camera.K, torch.cat([points[..., :2], z], dim=-1))
         value, slope = sample_fields(self._fields, evidence, pixels)

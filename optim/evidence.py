@@ -67,24 +67,22 @@ def gather_evidence(observation: Observation, on_plane: bool, points: int = 256,
     reading order, so that the same image always gives the same points.
 
     Args:
-        observation: each of its masks has pixels with a depth.
+        observation: its masks; each has pixels with a depth.
         on_plane: whether z = 0 of the world is a support plane.
         points: how many points an object has at most (m).
         crop: samples along each side of an object's crop (g).
 
     Raises:
-        InputError: a mask without a single valid depth.
+        InputError: there is no mask, or one without a single valid depth.
     """
+    if len(observation.masks) == 0:
+        raise InputError(f"{observation.name}: there are no objects to fit; give at least one mask")
     camera = observation.camera.to(dtype=torch.float64)
     depth = observation.depth.double()
     cloud = transform_points(camera.T_world_camera, camera.unproject(depth).reshape(-1, 3))
     chosen = [_choose_pixels(mask, observation, points, k) for k, mask in enumerate(observation.masks)]
-    present = torch.stack([torch.arange(points) < len(pixels) for pixels in chosen]) if chosen else torch.zeros(0, points, dtype=torch.bool)
-    pixels = (
-        torch.stack([torch.nn.functional.pad(p, (0, points - len(p)), value=int(p[-1])) for p in chosen])
-        if chosen
-        else torch.zeros(0, points, dtype=torch.int64)
-    )
+    present = torch.stack([torch.arange(points, device=depth.device) < len(pixels) for pixels in chosen])
+    pixels = torch.stack([torch.nn.functional.pad(p, (0, points - len(p)), value=int(p[-1])) for p in chosen])
     visible = cloud[pixels]
     noise = depth_noise(depth.reshape(-1)[pixels])
     view, lateral = _measure_extents(visible, present, camera.T_world_camera[:3, 3])
@@ -139,8 +137,7 @@ def _lay_crops(masks: Bool[Tensor, "n h w"], size: int) -> tuple[Int[Tensor, "n 
         reach = (high - low).max() * (0.5 + _CROP_MARGIN) + 4
         origins.append((low + high) / 2 - reach)
         steps.append(2 * reach / (size - 1))
-    origin = torch.stack(origins) if origins else torch.zeros(0, 2, dtype=torch.float64)
-    step = torch.stack(steps) if steps else torch.zeros(0, dtype=torch.float64)
+    origin, step = torch.stack(origins), torch.stack(steps)
     index = torch.arange(size, dtype=torch.float64, device=masks.device)
     v, u = torch.meshgrid(index, index, indexing="ij")
     grid = origin[:, None, None] + torch.stack([u, v], dim=-1) * step[:, None, None, None]
@@ -177,8 +174,8 @@ def silhouette_fields(evidence: ObjectEvidence) -> Float[Tensor, "n g g"]:
     Zero where the image does not say.
     """
     own, through = evidence.labels == OWN, evidence.labels == SEEN_THROUGH
-    inner = torch.stack([_distance_to_zero(mask) for mask in own]) if len(own) else own.double()
-    outer = torch.stack([_distance_to_zero(mask) for mask in through]) if len(own) else own.double()
+    inner = torch.stack([_distance_to_zero(mask) for mask in own])
+    outer = torch.stack([_distance_to_zero(mask) for mask in through])
     fields = torch.where(own, 0.5 - inner, torch.where(through, outer - 0.5, 0.0))
     return fields * evidence.crop_step[:, None, None]
 

@@ -10,7 +10,7 @@ values = run_stage(stage, {"cage": cage, "colour": colour}).values
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 from jaxtyping import Float
 from torch import Tensor
@@ -32,6 +32,7 @@ Values = dict[str, Tensor]
 """Constrained quantities by name: positions, radii, colours."""
 
 
+@runtime_checkable
 class Term(Protocol):
     """One weighted term of a loss."""
 

@@ -6,7 +6,7 @@ from parameters to weighted scalar terms; the third takes normal equations, for 
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 import torch
 from jaxtyping import Bool, Float
@@ -41,6 +41,7 @@ class Evaluation:
         return all(bool(torch.isfinite(value).all()) for value in (*self.terms.values(), *self.gradient.values()))
 
 
+@runtime_checkable
 class State(Protocol):
     """What a stepper remembers from step to step."""
 
@@ -53,6 +54,7 @@ class State(Protocol):
         """Whether the stepper can improve no further."""
 
 
+@runtime_checkable
 class Stepper(Protocol):
     """One way to go downhill. Objectives are `LossFunction`s, or `NormalEquationsFunction`s for `LevenbergMarquardt`."""
 
