@@ -1,0 +1,86 @@
+"""Convex pieces and mass properties against shapes whose truth is known."""
+
+import numpy as np
+import pytest
+import torch
+import trimesh
+from jaxtyping import Float
+
+from grasp_sim.convex import decompose, simplify, solid_from_surface
+from grasp_sim.solids import Polyhedron, build_solid, object_surface, place_scene
+from invgraphics.camera import Camera
+from invgraphics.errors import InputError
+from invgraphics.geometry.mesh import Mesh, mesh_from_trimesh
+from invgraphics.scene import Material, Plane, Scene, SceneObject
+from tests.grasp_sim.shapes import make_bowl, make_box
+
+
+def contains(pieces: tuple[Polyhedron, ...], points: Float[np.ndarray, "n 3"]) -> Float[np.ndarray, " n"]:
+    """How deep each point is inside the nearest piece, metres; negative outside."""
+    depths = []
+    for piece in pieces:
+        corners = piece.vertices[piece.faces]
+        normals = np.cross(corners[:, 1] - corners[:, 0], corners[:, 2] - corners[:, 0])
+        length = np.linalg.norm(normals, axis=1)
+        kept = length > 1e-12
+        normals = normals[kept] / length[kept, None]
+        depths.append(-((points[:, None] - corners[kept, 0]) * normals).sum(-1).max(1))
+    return np.max(depths, axis=0)
+
+
+@pytest.mark.parametrize("mesh", [make_box(0.1, 0.06, 0.02), mesh_from_trimesh(trimesh.creation.icosphere(subdivisions=3, radius=0.04))])
+def test_a_convex_shape_is_one_piece(mesh: Mesh) -> None:
+    assert len(build_solid(mesh).pieces) == 1
+
+
+def test_the_inside_of_a_bowl_stays_open_and_its_wall_closed() -> None:
+    radius, wall = 0.06, 0.004
+    pieces = build_solid(make_bowl(radius, wall)).pieces
+    generator = np.random.default_rng(0)
+    directions = generator.normal(size=(400, 3))
+    directions[:, 2] = -np.abs(directions[:, 2])
+    directions /= np.linalg.norm(directions, axis=1, keepdims=True)
+    inside = contains(pieces, (radius - wall - 0.003) * directions)
+    assert (inside < 0).all(), "a piece reaches more than 3 mm into the bowl"
+    middle_of_wall = contains(pieces, (radius - wall / 2) * directions)
+    assert (middle_of_wall > -1.5e-3).mean() > 0.98, "the wall has holes"
+
+
+def test_pieces_cover_the_solid_without_much_more() -> None:
+    bowl = make_bowl()
+    solid = simplify(solid_from_surface(bowl.vertices.double().numpy(), bowl.faces.numpy()))
+    pieces = decompose(solid)
+    volume = sum(piece.volume() for piece in pieces)
+    assert solid.volume() * 0.999 < volume < solid.volume() + 2 * 5e-4 * solid.surface_area()
+    assert solid.hull().volume() > 3 * volume
+
+
+def test_mass_properties_are_those_of_the_solid() -> None:
+    cylinder = trimesh.creation.cylinder(radius=0.03, height=0.12, sections=256)
+    cylinder.apply_transform(trimesh.transformations.rotation_matrix(0.7, [1, 2, 3], [0, 0, 0]))
+    cylinder.apply_translation([0.1, 0.2, 0.3])
+    solid = build_solid(mesh_from_trimesh(cylinder, torch.float64))
+    volume = np.pi * 0.03**2 * 0.12
+    assert solid.volume == pytest.approx(volume, rel=1e-3)
+    np.testing.assert_allclose(solid.T_body_inertial[:3, 3], [0.1, 0.2, 0.3], atol=1e-6)
+    across = volume * (3 * 0.03**2 + 0.12**2) / 12
+    np.testing.assert_allclose(np.sort(solid.unit_inertia), np.sort([volume * 0.03**2 / 2, across, across]), rtol=2e-3)
+    assert np.linalg.det(solid.T_body_inertial[:3, :3]) == pytest.approx(1)
+
+
+def test_an_open_surface_is_refused() -> None:
+    box = make_box(0.1, 0.1, 0.1)
+    with pytest.raises(InputError, match="not a closed surface"):
+        build_solid(Mesh(box.vertices, box.faces[:-1]))
+
+
+def test_scene_objects_without_a_mesh_are_their_ellipsoids() -> None:
+    grey = Material(torch.full((3,), 0.5), torch.tensor(0.0), torch.tensor(0.5))
+    pose = torch.eye(4)
+    pose[:3, 3] = torch.tensor([0.1, 0.2, 0.05])
+    item = SceneObject("egg", pose, torch.tensor([0.02, 0.03, 0.05]), grey)
+    placed = place_scene(Scene((item,), (), Plane(grey), Camera(torch.eye(3), 2, 2, torch.eye(4))))[0]
+    assert placed.name == "egg"
+    assert placed.solid.volume == pytest.approx(4 / 3 * np.pi * 0.02 * 0.03 * 0.05, rel=0.02)
+    np.testing.assert_allclose(placed.T_world_body[:3, 3], [0.1, 0.2, 0.05], atol=1e-7)
+    torch.testing.assert_close(object_surface(item).vertices.abs().max(0).values, torch.tensor([0.02, 0.03, 0.05]), rtol=1e-5, atol=0)
