@@ -71,7 +71,7 @@ class Renderer(Protocol):
         ...
 
 
-RENDERERS = ("cpu", "raycast")
+RENDERERS = ("cpu", "nvdiffrast", "raycast", "warp")
 
 
 def make_renderer(name: str = "auto") -> Renderer:

@@ -5,7 +5,7 @@ from dataclasses import replace
 import pytest
 import torch
 
-from invgraphics.errors import InputError
+from invgraphics.errors import InputError, MissingDependencyError
 from invgraphics.geometry.mesh import Mesh
 from invgraphics.scene import Scene
 from invgraphics.transforms import rigid
@@ -148,7 +148,12 @@ def test_broken_meshes_are_named():
 
 @pytest.mark.parametrize("name", RENDERERS)
 def test_renderers_are_what_they_say(name):
-    renderer = make_renderer(name)
+    try:
+        renderer = make_renderer(name)
+    except MissingDependencyError as missing:
+        pytest.skip(str(missing))
+    if "cpu" not in renderer.capabilities.devices:
+        pytest.skip("draws on a GPU only; see test_backends.py")
     assert isinstance(renderer, Renderer)
     assert renderer.name == name
     assert isinstance(renderer.capabilities, Capabilities)
@@ -160,5 +165,5 @@ def test_renderers_are_what_they_say(name):
 
 
 def test_unknown_renderers_are_answered_with_the_known_ones():
-    with pytest.raises(InputError, match="auto, cpu, raycast"):
+    with pytest.raises(InputError, match="auto, cpu, nvdiffrast, raycast, warp"):
         make_renderer("metal")
