@@ -1,20 +1,126 @@
-"""From what was seen of each object to a closed mesh: hypotheses, the evidence for each, the choice."""
+"""From what was seen of each object to a closed mesh: two hypotheses of its unseen side, the evidence for each, the choice.
+
+A superquadric (box, cylinder, ellipsoid) says most about the unseen side, so it is taken where it explains all that was seen: the
+measured points, and the space seen to be empty. Else the object is what lies between its visible surface and its shadow on the
+table, less the space seen to be empty.
+"""
+
+from dataclasses import replace
 
 import numpy as np
+import torch
+from scipy.spatial import ConvexHull, cKDTree
 
-from optim.hypotheses import bound_shadow, build_hypothesis, build_workspace
+from invgraphics.geometry.mesh import sample_surface, volume
+from invgraphics.geometry.remesh import simplify, smooth_taubin
+from optim.hypotheses import (
+    TRUNCATED_AWAY,
+    Hypothesis,
+    Workspace,
+    bound_shadow,
+    bound_shell,
+    build_hypothesis,
+    build_workspace,
+    choose_points,
+)
 from optim.object_view import ObjectView
+from optim.superquadrics import Superquadric, fit_superquadrics
+
+_RIPPLE_PASSES = 10
+_TOLERANCE = 0.002
+"""By which simplification may move the surface, as a share of the object's extent."""
+_EDGES_ACROSS = 20
+_REACH = 0.7
+"""How far, in visible extents, a completion may reach beyond what is visible."""
+_EVIDENCE_SAMPLES = 3000
+_MISFIT_CAP = 0.01
+_FREE_TOLERANCE = 0.003
+_ACCEPTED_MISFIT = 0.0008
+_ACCEPTED_RELATIVE_MISFIT = 0.008
+_THINNEST = 0.004
 
 
-def complete_objects(views: list[ObjectView], generator: np.random.Generator) -> list[tuple[np.ndarray, np.ndarray]]:
-    """Vertices (v, 3) and faces (f, 3) of a closed mesh for each object, world frame, metres."""
-    return [_complete_object(view, generator) for view in views]
+def complete_object(view: ObjectView, generator: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
+    """Vertices (v, 3) and faces (f, 3) of a closed mesh, world frame, metres."""
+    hypothesis = choose_hypothesis(view, generator)
+    vertices = smooth_taubin(hypothesis.vertices, hypothesis.faces, _RIPPLE_PASSES)
+    extent = _extent(vertices)
+    return simplify(vertices, hypothesis.faces, _TOLERANCE * extent, longest_edge=extent / _EDGES_ACROSS)
 
 
-def _complete_object(view: ObjectView, generator: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
+def choose_hypothesis(view: ObjectView, generator: np.random.Generator) -> Hypothesis:
+    """The best supported completion, finely triangulated.
+
+    Where the lattice is too coarse for what was seen (a few pixels, a sheet of paper), the hull of the visible points remains.
+    """
+    primitive = fit_superquadrics(view, generator)[0]
+    workspace = build_workspace(view, *_bound_region(view, primitive))
+    floor = 0.0 if view.has_plane else float(view.points[:, 2].min())
+    shadow = build_hypothesis("shadow", workspace, bound_shadow(workspace, generator, floor))
+    if shadow is None:
+        return build_hull(view.points)
+    whole = build_hypothesis("superquadric", _carve_by_plane_alone(workspace), primitive.field(workspace.points))
+    if whole is None or _is_thinner_than_seen(whole, workspace):
+        return shadow
+    unexplained = max(measure_misfit(view, whole, generator) - measure_misfit(view, shadow, generator), 0.0)
+    unexplained += measure_violation(view, whole, generator)
+    return whole if unexplained < max(_ACCEPTED_MISFIT, _ACCEPTED_RELATIVE_MISFIT * _extent(view.points)) else shadow
+
+
+def measure_misfit(view: ObjectView, hypothesis: Hypothesis, generator: np.random.Generator) -> float:
+    """Mean distance of visible points to the nearest of many points on the surface, metres, each at most `_MISFIT_CAP`."""
+    samples = _sample_surface(hypothesis, generator)
+    distances, _ = cKDTree(samples).query(choose_points(view.points, 600, generator))
+    return float(np.minimum(distances, _MISFIT_CAP).mean())
+
+
+def measure_violation(view: ObjectView, hypothesis: Hypothesis, generator: np.random.Generator) -> float:
+    """Mean distance, metres, by which the surface stands in space that was seen to be empty, beyond `_FREE_TOLERANCE`."""
+    return float(np.clip(view.free_space(_sample_surface(hypothesis, generator)) - _FREE_TOLERANCE, 0.0, None).mean())
+
+
+def build_hull(points: np.ndarray) -> Hypothesis:
+    """The convex hull of (n, 3) points."""
+    hull = ConvexHull(points, qhull_options="QJ")
+    used, faces = np.unique(hull.simplices.reshape(-1), return_inverse=True)
+    faces = faces.reshape(-1, 3)
+    a, b, c = (points[used][faces[:, k]] for k in range(3))
+    inward = (np.cross(b - a, c - a) * hull.equations[:, :3]).sum(1) < 0
+    faces[inward] = faces[inward][:, ::-1]
+    return Hypothesis("hull", points[used], faces.astype(np.int64))
+
+
+def _bound_region(view: ObjectView, primitive: Superquadric) -> tuple[np.ndarray, np.ndarray]:
+    """Opposite corners of the box that holds what is visible, its shadow and the primitive, as far as they are near."""
     low, high = view.points.min(0), view.points.max(0)
-    floor = 0.0 if view.has_plane else low[2]
-    low[2] = min(low[2], floor)
-    workspace = build_workspace(view, low, high)
-    hypothesis = build_hypothesis("shadow", workspace, bound_shadow(workspace, generator, floor))
-    return hypothesis.vertices, hypothesis.faces
+    reach, half = _REACH * _extent(view.points), np.abs(primitive.R) @ primitive.radii
+    low = np.minimum(low, np.maximum(primitive.centre - half, low - reach))
+    high = np.maximum(high, np.minimum(primitive.centre + half, high + reach))
+    if view.has_plane:
+        low[2] = 0.0
+    return low, np.maximum(high, low + 1e-3)
+
+
+def _carve_by_plane_alone(workspace: Workspace) -> Workspace:
+    below = -workspace.points[:, 2] if workspace.view.has_plane else np.full(len(workspace.points), -TRUNCATED_AWAY)
+    return replace(workspace, carved=below)
+
+
+def _is_thinner_than_seen(hypothesis: Hypothesis, workspace: Workspace) -> bool:
+    """Whether a shape holds less than a thin shell behind the visible surface: a primitive that has collapsed onto an edge."""
+    shell = build_hypothesis("shell", workspace, bound_shell(workspace, _THINNEST))
+    return shell is not None and _enclosed(hypothesis) < _enclosed(shell)
+
+
+def _enclosed(hypothesis: Hypothesis) -> float:
+    return float(volume(torch.as_tensor(hypothesis.vertices), torch.as_tensor(hypothesis.faces)))
+
+
+def _sample_surface(hypothesis: Hypothesis, generator: np.random.Generator) -> np.ndarray:
+    seeded = torch.Generator().manual_seed(int(generator.integers(2**31)))
+    vertices, faces = torch.as_tensor(hypothesis.vertices), torch.as_tensor(hypothesis.faces)
+    return sample_surface(vertices, faces, _EVIDENCE_SAMPLES, seeded)[0].numpy()
+
+
+def _extent(points: np.ndarray) -> float:
+    return float(np.linalg.norm(np.ptp(points, axis=0)))

@@ -4,23 +4,26 @@ Every hypothesis bounds the object where the image cannot (a hull, a shell, a pr
 see: space observed to be empty is empty, below the support plane is nothing. All are negative inside, in metres.
 """
 
-from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
-from scipy.ndimage import gaussian_filter
+from scipy.ndimage import gaussian_filter, label
 from scipy.spatial import ConvexHull
 
-from invgraphics.geometry.isosurface import Lattice, build_lattice, extract_isosurface, keep_largest_component
+from invgraphics.geometry.isosurface import Lattice, build_lattice, extract_isosurface
 from optim.field_kernels import convex_field
 from optim.object_view import ObjectView
 
 LATTICE_SAMPLES = 260_000
 FINEST_SPACING = 0.0008
 """Metres; thinner details than two of these are lost."""
+TRUNCATED_AWAY = 0.02
+"""Field value, metres, far outside a bound, and where it need not be evaluated because the image carved the place away."""
 _FIELD_SMOOTHING = 0.7
 """Standard deviation of the Gaussian over the field before the surface is taken, in lattice steps."""
 _HULL_POINTS = 1500
+_SEEN_SHARE = 0.05
+"""Pieces behind less than this fraction of the visible surface are dropped."""
 
 
 @dataclass(frozen=True)
@@ -68,10 +71,6 @@ def bound_hull(workspace: Workspace, corners: np.ndarray) -> np.ndarray:
     return values
 
 
-TRUNCATED_AWAY = 0.02
-"""Field value given, in metres, where a bound need not be evaluated because the image carved the place away."""
-
-
 def bound_shadow(workspace: Workspace, generator: np.random.Generator, floor: float) -> np.ndarray:
     """Hull of the visible points and of their vertical shadow at the height `floor` (metres, world z)."""
     points = choose_points(workspace.view.points, _HULL_POINTS, generator)
@@ -86,8 +85,9 @@ def bound_shell(workspace: Workspace, thickness: float) -> np.ndarray:
     pixels, depth = view.project(workspace.points)
     column = np.clip(np.rint(pixels[:, 0]).astype(np.int64), 0, view.owned.shape[1] - 1)
     row = np.clip(np.rint(pixels[:, 1]).astype(np.int64), 0, view.owned.shape[0] - 1)
-    facing = _facing_image(view)[row, column]
-    return np.minimum((depth - view.barrier[row, column]) * facing - thickness, TRUNCATED_AWAY)
+    behind = (depth - view.barrier[row, column]) * _facing_image(view)[row, column] - thickness
+    aside = view.outside_px[row, column] * depth / view.K[0, 0]
+    return np.minimum(np.maximum(behind, aside - workspace.lattice.spacing), TRUNCATED_AWAY)
 
 
 def _facing_image(view: ObjectView) -> np.ndarray:
@@ -112,8 +112,26 @@ def build_hypothesis(name: str, workspace: Workspace, bound: np.ndarray) -> Hypo
     field = gaussian_filter(field.astype(np.float64), _FIELD_SMOOTHING)
     if not (field[1:-1, 1:-1, 1:-1] < 0).any():
         return None
-    vertices, faces = keep_largest_component(*extract_isosurface(field, workspace.lattice))
-    return Hypothesis(name, vertices, faces)
+    field = _keep_seen_components(field, workspace)
+    if field is None:
+        return None
+    return Hypothesis(name, *extract_isosurface(field, workspace.lattice))
 
 
-Bound = Callable[[Workspace], np.ndarray]
+def _keep_seen_components(field: np.ndarray, workspace: Workspace) -> np.ndarray | None:
+    """The field with only those connected pieces inside that lie behind a fair share of the visible surface; None where none does."""
+    view, lattice = workspace.view, workspace.lattice
+    labels, count = label(field < 0)
+    rays = view.points - view.camera_centre
+    rays /= np.linalg.norm(rays, axis=1, keepdims=True)
+    seen = np.zeros(count + 1, dtype=np.int64)
+    for steps in (1.0, 2.0):
+        behind = view.points + steps * lattice.spacing * rays
+        cell = np.rint((behind - lattice.origin) / lattice.spacing).astype(np.int64)
+        cell = np.clip(cell, 0, np.array(lattice.shape) - 1)
+        seen += np.bincount(labels[tuple(cell.T)], minlength=count + 1)
+    seen[0] = 0
+    kept = seen >= max(_SEEN_SHARE * seen.sum(), 1)
+    if not kept.any():
+        return None
+    return np.where(kept[labels] | (field >= 0), field, lattice.spacing)

@@ -15,6 +15,8 @@ from optim.field_kernels import free_space_field
 TRUNCATION = 0.02
 """Free-space distances are clipped to this, metres."""
 _MIN_CORE_PIXELS = 50
+_WINDOW_MARGIN = 24
+"""Pixels around the mask in which occluders are looked for."""
 _OUTLIER_NOISE_LEVELS = 6.0
 
 
@@ -35,6 +37,8 @@ class ObjectView:
     from their neighbours), elsewhere the measured depth, or the support plane where no depth was measured; 0 where nothing is known."""
     outside_px: np.ndarray
     """(h, w) distance to the nearest owned pixel, pixels."""
+    excess_px: np.ndarray
+    """(h, w) distance to the nearest pixel that the object may project to, pixels: an owned one, or one where something nearer hides it."""
     points: np.ndarray
     """(n, 3) denoised surface points, world frame."""
     normals: np.ndarray
@@ -66,7 +70,7 @@ def view_objects(observation: Observation, has_plane: bool) -> list[ObjectView]:
     """One view for each mask of an observation whose camera stands in the world frame."""
     K = observation.camera.K.double().numpy()
     T_world_camera = observation.camera.T_world_camera.double().numpy()
-    rays = observation.camera.to(dtype=observation.camera.K.dtype).rays().double().numpy()
+    rays = observation.camera.rays().double().numpy()
     depth = np.where(observation.valid.numpy(), observation.depth.double().numpy(), 0.0)
     background = _fill_with_plane(depth, rays, T_world_camera) if has_plane else depth
     return [_view_object(mask, depth, background, rays, K, T_world_camera, has_plane) for mask in observation.masks.numpy()]
@@ -81,7 +85,7 @@ def _view_object(
     T_world_camera: np.ndarray,
     has_plane: bool,
 ) -> ObjectView:
-    window = _bounding_window(owned, margin=8)
+    window = _bounding_window(owned, margin=_WINDOW_MARGIN)
     noise = estimate_noise(depth[window], owned[window])
     measured = _find_trusted(depth[window], owned[window], noise)
     surface = _smooth_depth(depth[window], measured, noise)
@@ -93,13 +97,17 @@ def _view_object(
     R, centre = T_world_camera[:3, :3], T_world_camera[:3, 3]
     full_measured = np.zeros_like(owned)
     full_measured[window] = measured
+    hidden = np.zeros_like(owned)
+    margin = max(_OUTLIER_NOISE_LEVELS * noise, 0.005)
+    hidden[window] = ~owned[window] & (depth[window] > 0) & (depth[window] < surface[nearest[0], nearest[1]] - margin)
     return ObjectView(
         K=K,
         T_world_camera=T_world_camera,
         owned=owned,
         measured=full_measured,
         barrier=barrier,
-        outside_px=cv2.distanceTransform((~owned).astype(np.uint8), cv2.DIST_L2, 5).astype(np.float64),
+        outside_px=_distance_to(owned),
+        excess_px=_distance_to(owned | hidden),
         points=points_camera[has_normal] @ R.T + centre,
         normals=normals[has_normal] @ R.T,
         noise=noise,
@@ -112,6 +120,11 @@ def _fill_with_plane(depth: np.ndarray, rays: np.ndarray, T_world_camera: np.nda
     descent = rays @ T_world_camera[2, :3]
     plane_depth = np.where(descent < -1e-6, -T_world_camera[2, 3] / np.minimum(descent, -1e-6), 0.0)
     return np.where(depth > 0, depth, plane_depth)
+
+
+def _distance_to(mask: np.ndarray) -> np.ndarray:
+    """(h, w) pixels to the nearest pixel of the mask."""
+    return cv2.distanceTransform((~mask).astype(np.uint8), cv2.DIST_L2, 5).astype(np.float64)
 
 
 def _bounding_window(mask: np.ndarray, margin: int) -> tuple[slice, slice]:

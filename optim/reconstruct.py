@@ -4,6 +4,7 @@ import resource
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 
 import numpy as np
 import torch
@@ -15,11 +16,20 @@ from invgraphics.errors import InputError
 from invgraphics.geometry.mesh import Mesh
 from invgraphics.observation import Observation
 from invgraphics.plane import find_support_plane
-from invgraphics.reconstruction import Reconstruction
+from invgraphics.reconstruction import Reconstruction, StageHistory
 from invgraphics.scene import AmbientLight, Material, Plane, Scene, SceneObject
 from invgraphics.transforms import invert, rigid
-from optim.completion import complete_objects
-from optim.object_view import view_objects
+from optim.appearance import Appearance, estimate_appearance
+from optim.baking import bake_vertex_colours
+from optim.completion import complete_object
+from optim.ellipsoids import EllipsoidPosterior, fit_ellipsoids
+from optim.evidence import gather_evidence
+from optim.mesh_stage import build_crop_target, fit_cage
+from optim.object_view import ObjectView, view_objects
+from optim.scene_stage import fit_scene_shapes
+from optim.threads import one_thread
+from renderers.protocol import Rendered, make_renderer
+from renderers.rasterize import make_rasterizer
 
 Progress = Callable[[str, float], None]
 """Told the name of the stage and the fraction of the whole that is done, in [0, 1]."""
@@ -28,32 +38,43 @@ Progress = Callable[[str, float], None]
 def reconstruct(observation: Observation, seed: int = 0, progress: Progress = lambda stage, fraction: None) -> Reconstruction:
     """Recovers the scene from one RGB-D image with masks.
 
-    Deterministic given the seed and the number of threads.
+    Deterministic given the seed.
 
     Raises:
         InputError: there is no mask, or none with enough depth.
     """
-    left_out = find_masks_without_depth(observation)
-    mask_indices = tuple(k for k in range(len(observation.masks)) if k not in left_out)
-    if not mask_indices:
-        reasons = "; ".join(f"mask {k}: {reason}" for k, reason in left_out.items()) or "it has no masks"
-        raise InputError(f"{observation.name}: nothing to reconstruct: {reasons}; give at least one mask or box with depth readings in it")
+    kept, mask_indices, left_out = _leave_out(observation)
     clock = _Clock(progress)
     generator = torch.Generator().manual_seed(seed)
-    with clock.stage("support plane", 0.0):
-        observation, has_plane = _place_camera(observation, generator)
-    kept = observation.with_masks(observation.masks[list(mask_indices)], tuple(observation.object_names[k] for k in mask_indices))
-    with clock.stage("completion", 0.1):
-        views = view_objects(kept, has_plane)
-        meshes = complete_objects(views, np.random.default_rng(seed))
-    with clock.stage("scene", 0.9):
-        scene = _assemble_scene(kept, meshes, has_plane)
+    with one_thread():
+        with clock.stage("support plane", 0.0):
+            kept, has_plane = _place_camera(kept, generator)
+        with clock.stage("ellipsoids", 0.05):
+            evidence = gather_evidence(kept, has_plane)
+            start = fit_ellipsoids(evidence)
+        with clock.stage("ellipsoids to image", 0.15):
+            ellipsoids = fit_scene_shapes(evidence, start)
+            scene = _build_ellipsoid_scene(kept, ellipsoids.posterior, has_plane)
+        with clock.stage("ellipsoids' materials and lights", 0.2):
+            appearance = estimate_appearance(kept, _render(scene, "raycast"), scene, generator)
+            scene = _dress(scene, appearance)
+        with clock.stage("completion", 0.3):
+            views = view_objects(kept, has_plane)
+            rng = np.random.default_rng(seed)
+            meshes = [complete_object(view, rng) for view in views]
+        with clock.stage("cages", 0.5):
+            scene, cage_histories = _fit_cages(scene, views, meshes, has_plane)
+        with clock.stage("materials and lights", 0.85):
+            rendered = _render(scene, "auto")
+            final = estimate_appearance(kept, rendered, scene, generator)
+            scene = _paint(_dress(scene, final), final, rendered)
     progress("done", 1.0)
     return Reconstruction(
         scene=scene,
-        observation=observation,
+        observation=observation.with_camera_pose(kept.camera.T_world_camera),
         mask_indices=mask_indices,
         left_out=left_out,
+        history=(ellipsoids.history, appearance.history, *cage_histories, final.history),
         seconds=clock.seconds,
         peak_memory_bytes=resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024,
     )
@@ -74,6 +95,16 @@ class _Clock:
         self.seconds[name] = time.perf_counter() - start
 
 
+def _leave_out(observation: Observation) -> tuple[Observation, tuple[int, ...], dict[int, str]]:
+    """The observation with only the masks that have enough depth, their indices, and why the others are left out."""
+    left_out = find_masks_without_depth(observation)
+    kept = tuple(k for k in range(len(observation.masks)) if k not in left_out)
+    if not kept:
+        reasons = "; ".join(f"mask {k}: {reason}" for k, reason in left_out.items()) or "it has no masks"
+        raise InputError(f"{observation.name}: nothing to reconstruct: {reasons}; give at least one mask or box with depth readings in it")
+    return observation.with_masks(observation.masks[list(kept)], tuple(observation.object_names[k] for k in kept)), kept, left_out
+
+
 def _place_camera(observation: Observation, generator: torch.Generator) -> tuple[Observation, bool]:
     """The observation in the world frame of its support plane; where none is found, with world z up the image."""
     plane = find_support_plane(observation, generator)
@@ -83,28 +114,65 @@ def _place_camera(observation: Observation, generator: torch.Generator) -> tuple
     return observation.with_camera_pose(rigid(upright, torch.zeros(3, dtype=upright.dtype))), False
 
 
-def _assemble_scene(observation: Observation, meshes: list[tuple[np.ndarray, np.ndarray]], has_plane: bool) -> Scene:
-    objects = []
-    for name, mask, (vertices, faces) in zip(observation.object_names, observation.masks, meshes, strict=True):
-        world = torch.as_tensor(vertices, dtype=torch.float32)
-        T_world_object, radii = _principal_frame(world)
-        colour = observation.colour[mask].mean(0)
-        mesh = Mesh(world, torch.as_tensor(faces), colour.expand(len(world), 3)).transformed(invert(T_world_object))
-        objects.append(SceneObject(name, T_world_object, radii, _matte(colour), mesh))
-    background = observation.colour[~observation.masks.any(0) & observation.valid].median(0).values
-    ambient = torch.zeros(9, 3)
-    ambient[0] = 1 / 0.282095
-    return Scene(tuple(objects), (AmbientLight(ambient),), Plane(_matte(background)) if has_plane else None, observation.camera)
+def _build_ellipsoid_scene(observation: Observation, ellipsoids: EllipsoidPosterior, has_plane: bool) -> Scene:
+    """Ellipsoids in the mean colours of their masks under white ambient light: where the appearance starts."""
+    dtype = observation.depth.dtype
+    objects = tuple(
+        SceneObject(name, T_world_object.to(dtype), radii.to(dtype), _matte(observation.colour[mask].mean(0)))
+        for name, mask, T_world_object, radii in zip(
+            observation.object_names, observation.masks, ellipsoids.T_world_object, ellipsoids.radii, strict=True
+        )
+    )
+    ground = _matte(torch.full((3,), 0.5, dtype=dtype))
+    ambient = torch.zeros(9, 3, dtype=dtype)
+    ambient[0] = 1.0
+    return Scene(objects, (AmbientLight(ambient),), Plane(ground) if has_plane else None, observation.camera)
 
 
 def _matte(colour: Float[Tensor, "3"]) -> Material:
-    return Material(colour, torch.tensor(0.0), torch.tensor(0.6))
+    return Material(colour, torch.zeros_like(colour[0]), torch.full_like(colour[0], 0.6))
 
 
-def _principal_frame(points: Float[Tensor, "n 3"]) -> tuple[Float[Tensor, "4 4"], Float[Tensor, "3"]]:
-    centre = points.mean(0)
-    axes = torch.linalg.eigh((points - centre).T @ (points - centre)).eigenvectors
-    axes = axes * torch.linalg.det(axes).sign()
-    local = (points - centre) @ axes
-    middle, radii = (local.max(0).values + local.min(0).values) / 2, (local.max(0).values - local.min(0).values) / 2
-    return rigid(axes, centre + axes @ middle), radii
+def _render(scene: Scene, renderer: str) -> Rendered:
+    with torch.no_grad():
+        return make_renderer(renderer)(scene, scene.camera)
+
+
+def _dress(scene: Scene, appearance: Appearance) -> Scene:
+    """The scene with estimated materials and lights."""
+    objects = tuple(replace(item, material=material) for item, material in zip(scene.objects, appearance.materials, strict=True))
+    plane = scene.plane
+    if plane is not None and appearance.plane_material is not None:
+        plane = Plane(appearance.plane_material)
+    return replace(scene, objects=objects, plane=plane, lights=appearance.lights)
+
+
+def _fit_cages(
+    scene: Scene, views: list[ObjectView], meshes: list[tuple[np.ndarray, np.ndarray]], has_plane: bool
+) -> tuple[Scene, list[StageHistory]]:
+    """Every object's mesh, completed and then fitted to the image through its cage."""
+    rasterizer = make_rasterizer("auto", threads=1)
+    objects, histories = [], []
+    for item, view, (vertices, faces) in zip(scene.objects, views, meshes, strict=True):
+        world = torch.as_tensor(vertices, dtype=item.radii.dtype)
+        start = Mesh(world, torch.as_tensor(faces)).transformed(invert(item.T_world_object))
+        target = build_crop_target(view, scene.camera)
+        mesh, result = fit_cage(start, item.T_world_object, target, rasterizer, has_plane)
+        objects.append(replace(item, mesh=mesh))
+        histories.append(replace(result.history, stage=f"cage of {item.name}"))
+    return replace(scene, objects=tuple(objects)), histories
+
+
+def _paint(scene: Scene, appearance: Appearance, rendered: Rendered) -> Scene:
+    """The scene with each mesh's vertices in the albedo that the image shows there, and white base colours to multiply them."""
+    objects = []
+    for k, item in enumerate(scene.objects):
+        pixels = (rendered.object_ids == k) & (appearance.albedo > 0).any(-1)
+        if pixels.any():
+            world = item.mesh.transformed(item.T_world_object)
+            colours = bake_vertex_colours(world, scene.camera, appearance.albedo, pixels, rendered.depth).colours
+            material = replace(item.material, base_colour=torch.ones_like(item.material.base_colour))
+        else:
+            colours, material = torch.ones_like(item.mesh.vertices), item.material
+        objects.append(replace(item, mesh=replace(item.mesh, colours=colours), material=material))
+    return replace(scene, objects=tuple(objects))

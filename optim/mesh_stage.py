@@ -1,0 +1,186 @@
+"""Stage two: the chosen mesh inside a cage, whose vertices move until the rendered depth and silhouette match the image."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+import torch
+from jaxtyping import Bool, Float, Int
+from torch import Tensor
+
+from invgraphics.camera import Camera
+from invgraphics.geometry.cage import mean_value_coordinates, sphere_cage
+from invgraphics.geometry.mesh import Mesh, uniform_laplacian
+from invgraphics.losses import bend, compare_depths, penetrate_plane
+from invgraphics.parameters import Diffused
+from invgraphics.transforms import invert, transform_points
+from optim.minimize import Limits
+from optim.object_view import ObjectView
+from optim.stages import LossTerm, Stage, StageResult, Values, run_stage
+from optim.steppers import Adam
+from renderers.rasterize import Rasterizer, build_topology
+
+CROP_PIXELS = 96
+"""Longer side of the crop that each object is rendered in."""
+_CAGE_SUBDIVISIONS = 2
+_CAGE_MARGIN = 1.35
+_NEIGHBOURHOOD = 4.0
+_LEARNING_RATE = 4e-4
+_LIMITS = Limits(iterations=80, patience=12, tolerance=2e-3)
+
+
+@dataclass(frozen=True)
+class CropTarget:
+    """What the image shows in the window around one object, at the resolution at which it is rendered."""
+
+    camera: Camera
+    """Of the crop, in the world frame."""
+    depth: Float[Tensor, "h w"]
+    """Metres along z; the mean over the measured pixels of the object in each cell."""
+    measured: Bool[Tensor, "h w"]
+    """Where at least half of a cell belongs to the object and was measured."""
+    share: Float[Tensor, "h w"]
+    """Share of each cell that the object's mask covers."""
+    informative: Bool[Tensor, "h w"]
+    """False where something nearer hides the object, or beyond the image: there the mask says nothing."""
+    noise: float
+    """Standard deviation of the depth, metres."""
+
+
+@dataclass(frozen=True)
+class RenderedCrop:
+    """What the terms of this stage judge."""
+
+    depth: Float[Tensor, "h w"]
+    """Metres along z; 0 where nothing is drawn."""
+    drawn: Bool[Tensor, "h w"]
+    coverage: Float[Tensor, "h w"]
+    """In [0, 1], antialiased: its gradient moves the silhouette."""
+    cage_offset: Float[Tensor, "c 3"]
+    """How far the cage has moved, metres."""
+    vertices: Float[Tensor, "v 3"]
+    """Of the mesh, world frame."""
+
+
+def build_crop_target(view: ObjectView, camera: Camera) -> CropTarget:
+    """The window of an object's mask with a margin, averaged over cells so that its longer side has about `CROP_PIXELS`."""
+    left, top, width, height, cell = _choose_window(view.owned)
+    owned, measured, hidden, depth, inside = (
+        _cut(image.astype(np.float32), left, top, width, height)
+        for image in (view.owned, view.measured, view.excess_px == 0, view.barrier, np.ones(view.owned.shape))
+    )
+
+    def pool(image: np.ndarray) -> np.ndarray:
+        return cv2.resize(image, (width // cell, height // cell), interpolation=cv2.INTER_AREA)
+
+    share, measured_share = pool(owned), pool(measured)
+    mean_depth = pool(depth * measured) / np.maximum(measured_share, 1e-6)
+    informative = (pool(np.maximum(hidden - owned, 0)) < 0.01) & (pool(inside) > 0.99)
+    crop = camera.crop(left, top, width, height).resize(width // cell, height // cell)
+    tensors = [torch.as_tensor(image) for image in (mean_depth, measured_share >= 0.5, share, informative)]
+    return CropTarget(crop, *tensors, noise=view.noise)
+
+
+def _choose_window(owned: np.ndarray) -> tuple[int, int, int, int, int]:
+    """Left, top, width, height of the window, whole multiples of the cell's side, which comes last; pixels."""
+    rows, columns = np.flatnonzero(owned.any(1)), np.flatnonzero(owned.any(0))
+    sides = np.array([columns[-1] - columns[0], rows[-1] - rows[0]]) + 1
+    margin = max(4, int(0.12 * sides.max()))
+    cell = max(1, int(np.ceil((sides.max() + 2 * margin) / CROP_PIXELS)))
+    width, height = (int(-(-(side + 2 * margin) // cell) * cell) for side in sides)
+    return int(columns[0]) - margin, int(rows[0]) - margin, width, height, cell
+
+
+def _cut(image: np.ndarray, left: int, top: int, width: int, height: int) -> np.ndarray:
+    """A window of an image, zero where it reaches outside."""
+    window = np.zeros((height, width), dtype=image.dtype)
+    x0, y0 = max(left, 0), max(top, 0)
+    x1, y1 = min(left + width, image.shape[1]), min(top + height, image.shape[0])
+    window[y0 - top : y1 - top, x0 - left : x1 - left] = image[y0:y1, x0:x1]
+    return window
+
+
+def fit_cage(
+    mesh: Mesh, T_world_object: Float[Tensor, "4 4"], target: CropTarget, rasterizer: Rasterizer, has_plane: bool
+) -> tuple[Mesh, StageResult]:
+    """Deforms a mesh through its cage until it matches the crop.
+
+    Args:
+        mesh: closed; object frame, metres.
+        T_world_object: where the object stands; stays.
+        target: what the image shows.
+        rasterizer: draws the crops.
+        has_plane: whether the support plane is known, which the mesh may not sink into.
+
+    Returns:
+        The deformed mesh, object frame, and the stage's result; its values hold the cage's vertices under "cage".
+    """
+    middle = (mesh.vertices.max(0).values + mesh.vertices.min(0).values) / 2
+    radii = (mesh.vertices.max(0).values - mesh.vertices.min(0).values).clamp(min=1e-3) / 2
+    rest, cage_faces = sphere_cage(_CAGE_SUBDIVISIONS, radii, _CAGE_MARGIN * 3**0.5 / 1.2)
+    rest = rest + middle
+    weights = mean_value_coordinates(mesh.vertices, rest, cage_faces)
+    predict = _build_prediction(mesh.faces, weights, rest, T_world_object, target, rasterizer)
+    size = float(radii.max())
+    stage = Stage(
+        "cage",
+        free={"cage": Diffused.over(cage_faces, len(rest), _NEIGHBOURHOOD, unit=1.0)},
+        predict=predict,
+        terms=_build_terms(target, cage_faces, len(rest), size, has_plane),
+        stepper=Adam(_LEARNING_RATE * size / 0.05),
+        limits=_LIMITS,
+    )
+    result = run_stage(stage, {"cage": rest})
+    deformed = weights @ result.values["cage"]
+    return Mesh(deformed, mesh.faces, mesh.colours), result
+
+
+def _build_prediction(
+    faces: Int[Tensor, "f 3"],
+    weights: Float[Tensor, "v c"],
+    rest: Float[Tensor, "c 3"],
+    T_world_object: Float[Tensor, "4 4"],
+    target: CropTarget,
+    rasterizer: Rasterizer,
+) -> Callable[[Values], RenderedCrop]:
+    topology = build_topology(faces)
+    camera = target.camera
+    T_camera_world = invert(camera.T_world_camera)
+    clip_from_camera = camera.clip_from_camera()
+
+    def predict(values: Values) -> RenderedCrop:
+        world = transform_points(T_world_object, weights @ values["cage"])
+        in_camera = transform_points(T_camera_world, world)
+        clip = (torch.nn.functional.pad(in_camera, (0, 1), value=1.0) @ clip_from_camera.T)[None]
+        rasterized = rasterizer.rasterize(clip, faces, (camera.height, camera.width))
+        drawn = rasterized.triangle_ids >= 0
+        depth = rasterizer.interpolate(in_camera[None, :, 2:], rasterized, faces)
+        coverage = rasterizer.antialias(drawn[..., None].to(clip.dtype), rasterized, clip, topology)
+        return RenderedCrop(depth[0, ..., 0], drawn[0], coverage[0, ..., 0], values["cage"] - rest, world)
+
+    return predict
+
+
+def _build_terms(target: CropTarget, cage_faces: Int[Tensor, "t 3"], n_cage: int, size: float, has_plane: bool) -> tuple[LossTerm, ...]:
+    laplacian = uniform_laplacian(cage_faces, n_cage, torch.float32)
+    cells = target.measured.sum().clamp(min=1)
+    scale = max(2 * target.noise, 0.001)
+
+    def depth(crop: RenderedCrop) -> Tensor:
+        both = target.measured & crop.drawn
+        return compare_depths(crop.depth, target.depth, both, scale).sum() / cells
+
+    def silhouette(crop: RenderedCrop) -> Tensor:
+        return (torch.where(target.informative, crop.coverage - target.share, 0.0) ** 2).sum() / cells
+
+    def support(crop: RenderedCrop) -> Tensor:
+        return penetrate_plane(crop.vertices[:, 2]) / scale
+
+    terms = (
+        LossTerm("depth", 1.0, depth),
+        LossTerm("silhouette", 20.0, silhouette),
+        LossTerm("smoothness", 3000.0 / size**2, lambda crop: bend(crop.cage_offset, laplacian)),
+        LossTerm("rest", 5.0 / size**2, lambda crop: (crop.cage_offset**2).sum(-1)),
+    )
+    return (*terms, LossTerm("support", 1.0, support)) if has_plane else terms
