@@ -1,8 +1,10 @@
 """`invgraphics reconstruct FRAME --out OUT`: one RGB-D image to meshes, poses, materials and lights."""
 
 import argparse
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 
 import torch
@@ -50,8 +52,11 @@ def run(arguments: argparse.Namespace) -> int:
     messages = Console(stderr=True, soft_wrap=True, highlight=False)
     with _show_progress(messages) as progress:
         progress("masks", 0.0)
+        start = time.perf_counter()
         observation = mask_objects(frame, torch.Generator().manual_seed(arguments.seed), boxes)
+        seconds = time.perf_counter() - start
         result = reconstruct(observation, seed=arguments.seed, progress=progress)
+        result = replace(result, seconds={"masks": seconds, **result.seconds})
     for index, reason in sorted(result.left_out.items()):
         messages.print(f"{observation.object_names[index]} is left out: {reason}")
     masks_are_given = boxes is None and len(frame.observation.masks) > 0
