@@ -34,6 +34,7 @@ STEPS = 25
 """Steps of the fit of lights and colours."""
 _NEITHER = -1
 _CLIPPED = 0.99
+_NEARBY = 2.5
 _PLANE_TOLERANCE = 0.02
 
 
@@ -78,7 +79,7 @@ def estimate_appearance(observation: Observation, rendered: Rendered, scene: Sce
     with one_thread():
         labels = label_pixels(observation, rendered)
         surface = _SurfacePixels(observation.colour, rendered, observation.camera, labels, n)
-        samples = surface.draw(SAMPLES, _CLIPPED, generator)
+        samples = surface.draw(SAMPLES, generator, brightest=_CLIPPED, reach=_NEARBY)
         casters = ShadowCasters(
             torch.stack([item.T_world_object for item in scene.objects]).detach(),
             torch.stack([item.radii for item in scene.objects]).detach(),
@@ -87,7 +88,7 @@ def estimate_appearance(observation: Observation, rendered: Rendered, scene: Sce
         start = normalise_scale(estimate_illumination(samples, casters), samples, casters)
         fit = AppearanceFit(samples, casters, observation.camera, start)
         minimum = minimize(fit.loss, fit.start(), LBFGS(), Limits(STEPS, patience=5, tolerance=1e-3))
-        materials = fit.choose_materials(minimum.parameters, surface.draw(REFLECTANCE_SAMPLES, torch.inf, generator))
+        materials = fit.choose_materials(minimum.parameters, surface.draw(REFLECTANCE_SAMPLES, generator))
         albedo = _separate_albedo(surface, fit, minimum.parameters, materials)
     return Appearance(
         materials=materials[:-1],
@@ -134,12 +135,12 @@ class _SurfacePixels:
         if not (self.all.groups < n_objects).any():
             raise ValueError("no pixel shows in the rendered geometry what its mask says; are they of the same image?")
 
-    def draw(self, count: int, clipped: float, generator: torch.Generator) -> SurfaceSamples:
-        """About `count` pixels darker than `clipped`: half on the plane, within 2.5 times the objects' reach, half on the objects."""
+    def draw(self, count: int, generator: torch.Generator, brightest: float = torch.inf, reach: float = torch.inf) -> SurfaceSamples:
+        """About `count` pixels, half of them on the objects, half on the plane within `reach` times the objects' own reach."""
         on_object = self.all.groups < self.n_objects
         across = self.all.positions[:, :2] - self.all.positions[on_object, :2].mean(0)
-        near = across.norm(dim=-1) < 2.5 * across[on_object].norm(dim=-1).max()
-        usable = (self.all.colour.amax(-1) < clipped) & (on_object | near)
+        near = across.norm(dim=-1) < reach * across[on_object].norm(dim=-1).max()
+        usable = (self.all.colour.amax(-1) < brightest) & (on_object | near)
         chosen = []
         for group in range(self.n_objects + 1):
             members = (usable & (self.all.groups == group)).nonzero()[:, 0]

@@ -21,8 +21,8 @@ METALLIC_PRIOR = 0.02
 _ROUGHNESSES = (0.15, 0.2, 0.25, 0.3, 0.37, 0.45, 0.55, 0.7, 0.85, 1.0)
 _TYPICAL_ROUGHNESS = (0.6, 0.3)
 """Mean and standard deviation a priori."""
-_INDEPENDENT_PIXELS = 150.0
-"""How many independent observations the pixels of an object count as when its reflectance is chosen: neighbours err alike."""
+_INDEPENDENT_PIXELS = 20.0
+"""How many independent observations an object's pixels count as when its reflectance is chosen: wrong light or shape errs everywhere."""
 _PRIOR_SPREADS = {"rough": 1.0, "position": 0.3, "strength": 0.5, "sh": 0.2}
 """Standard deviations of the free parameters about where the fit starts."""
 

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from invgraphics.camera import Camera
@@ -12,6 +12,7 @@ from invgraphics.transforms import transform_directions, transform_points
 from renderers.protocol import BACKGROUND_ID, PLANE_ID, Capabilities, Rendered
 from renderers.raycast.ellipsoids import bounding_boxes, ellipsoid_coverage, ellipsoid_depth, ellipsoid_normals
 from renderers.shading import compute_ellipsoid_shadows, material_at, shade_ggx
+from renderers.support_plane import compute_plane_depth
 
 _LEAST_COVERAGE = 1e-3
 """Fragments that cover less of their pixel are dropped: the silhouettes' reach ends about two widths out."""
@@ -24,17 +25,17 @@ class Fragments:
     pixels: Int[Tensor, " f"]
     """Index of the pixel, row by row."""
     owners: Int[Tensor, " f"]
-    """Index of the object."""
+    """Index of the object; -1 for the plane."""
     depth: Float[Tensor, " f"]
     """Metres along the camera's z."""
     coverage: Float[Tensor, " f"]
     """Share of the pixel that the object covers, other objects left aside."""
-    hit: Tensor
-    """(f,) bool: whether the ray through the pixel's centre meets the object."""
+    hit: Bool[Tensor, " f"]
+    """Whether the ray through the pixel's centre meets the object."""
     normals: Float[Tensor, "f 3"]
     """Unit outward normals, world frame."""
 
-    def select(self, keep: Tensor) -> "Fragments":
+    def select(self, keep: Bool[Tensor, " f"] | Int[Tensor, " k"]) -> "Fragments":
         """Those that a mask or index picks, in its order."""
         return Fragments(*(value[keep] for value in vars(self).values()))
 
@@ -67,12 +68,12 @@ class RaycastRenderer:
     def __call__(self, scene: Scene, camera: Camera) -> Rendered:
         """The scene seen by the camera. Differentiable in everything that the scene and the camera hold."""
         rays = camera.rays()
-        plane_depth = _plane_depth(camera, rays) if scene.plane is not None else torch.full_like(rays[..., 0], torch.inf)
+        plane_depth = compute_plane_depth(camera, rays.reshape(-1, 3))
+        flat_plane = torch.where((plane_depth > 0) & (scene.plane is not None), plane_depth, torch.inf)
         fragments = cast_fragments(scene, camera, rays, self.softness)
-        flat_plane = plane_depth.reshape(-1)
         fragments = _front_to_back(fragments.select(fragments.depth.detach() < flat_plane[fragments.pixels]))
         visible, remaining = _visible_shares(fragments, rays[..., 0].numel())
-        buffers = _nearest_surface(fragments, flat_plane, camera)
+        buffers = _nearest_surface(fragments, flat_plane)
         colour = self._colour(scene, camera, rays, fragments, visible, flat_plane, remaining)
         return _assemble(scene, camera, fragments, visible, colour, *buffers)
 
@@ -81,52 +82,41 @@ class RaycastRenderer:
     ) -> Tensor:
         """Linear RGB (h w, 3): shares of the fragments' radiances and, behind them, of the plane's; black where there is nothing."""
         colour = rays.new_zeros(len(plane_depth), 3)
-        if len(fragments.pixels):
+        if scene.objects:
             materials = material_at([item.material for item in scene.objects], fragments.owners)
-            surface = (fragments.pixels, fragments.depth, fragments.normals, fragments.owners)
-            colour = colour.index_add(0, fragments.pixels, visible[:, None] * self._shade(scene, camera, rays, materials, *surface))
+            radiance = self._shade(scene, camera, rays, fragments, materials)
+            colour = colour.index_add(0, fragments.pixels, visible[:, None] * radiance)
         if scene.plane is None:
             return colour
-        pixels = (plane_depth.isfinite() & (remaining.detach() > _LEAST_COVERAGE)).nonzero()[:, 0]
-        owners = torch.full_like(pixels, -1)
-        materials = material_at([scene.plane.material], torch.zeros_like(pixels))
-        up = torch.zeros(len(pixels), 3, dtype=rays.dtype, device=rays.device)
-        up[:, 2] = 1
-        shaded = self._shade(scene, camera, rays, materials, pixels, plane_depth[pixels], up, owners)
-        return colour.index_add(0, pixels, remaining[pixels, None] * shaded)
+        ground = _plane_fragments(plane_depth, remaining)
+        materials = material_at([scene.plane.material], torch.zeros_like(ground.pixels))
+        radiance = self._shade(scene, camera, rays, ground, materials)
+        return colour.index_add(0, ground.pixels, ground.coverage[:, None] * radiance)
 
     def _shade(
-        self,
-        scene: Scene,
-        camera: Camera,
-        rays: Tensor,
-        materials: tuple[Tensor, Tensor, Tensor],
-        pixels: Tensor,
-        depth: Tensor,
-        normals: Tensor,
-        owners: Tensor,
-    ) -> Tensor:
-        """Radiance (m, 3) of m surface points, given by pixel and depth."""
-        positions = transform_points(camera.T_world_camera, rays.reshape(-1, 3)[pixels] * depth[:, None])
+        self, scene: Scene, camera: Camera, rays: Tensor, surface: Fragments, materials: tuple[Tensor, Tensor, Tensor]
+    ) -> Float[Tensor, "f 3"]:
+        """Radiance of fragments, whose base colour, metallic and roughness are given."""
+        positions = transform_points(camera.T_world_camera, rays.reshape(-1, 3)[surface.pixels] * surface.depth[:, None])
         views = torch.nn.functional.normalize(camera.T_world_camera[:3, 3] - positions, dim=-1, eps=1e-12)
         visibility = None
         if self.shadows and scene.objects:
             poses, radii = stack_ellipsoids(scene)
-            visibility = compute_ellipsoid_shadows(positions, scene.lights, poses, radii, owners, self.light_radius)
-        return shade_ggx(positions, normals, views, *materials, scene.lights, visibility)
+            visibility = compute_ellipsoid_shadows(positions, scene.lights, poses, radii, surface.owners, self.light_radius)
+        return shade_ggx(positions, surface.normals, views, *materials, scene.lights, visibility)
+
+
+def _plane_fragments(plane_depth: Tensor, remaining: Tensor) -> Fragments:
+    """The plane where the objects leave `remaining` of a pixel open; owned by none of them."""
+    pixels = (plane_depth.isfinite() & (remaining.detach() > _LEAST_COVERAGE)).nonzero()[:, 0]
+    up = plane_depth.new_tensor([0.0, 0.0, 1.0]).expand(len(pixels), 3)
+    hit = torch.ones_like(pixels, dtype=torch.bool)
+    return Fragments(pixels, torch.full_like(pixels, -1), plane_depth[pixels], remaining[pixels], hit, up)
 
 
 def stack_ellipsoids(scene: Scene) -> tuple[Float[Tensor, "n 4 4"], Float[Tensor, "n 3"]]:
     """Poses (object to world) and radii of all objects. There must be one at least."""
     return torch.stack([item.T_world_object for item in scene.objects]), torch.stack([item.radii for item in scene.objects])
-
-
-def _plane_depth(camera: Camera, rays: Tensor) -> Tensor:
-    """Depth (h, w) of z = 0 in the world, seen from above; infinite on rays that miss it or lie within 0.05 degrees of the horizon."""
-    fall = -(rays @ camera.T_world_camera[2, :3])
-    height = camera.T_world_camera[2, 3]
-    met = (fall > 1e-3) & (height > 0)
-    return torch.where(met, height / torch.where(met, fall, 1.0), torch.inf)
 
 
 def cast_fragments(scene: Scene, camera: Camera, rays: Float[Tensor, "h w 3"], softness: float) -> Fragments:
@@ -179,7 +169,7 @@ def _visible_shares(fragments: Fragments, n_pixels: int) -> tuple[Tensor, Tensor
     return visible, remaining.index_put((fragments.pixels[first],), open_share[:, -1])
 
 
-def _nearest_surface(fragments: Fragments, plane_depth: Tensor, camera: Camera) -> tuple[Tensor, Tensor, Tensor]:
+def _nearest_surface(fragments: Fragments, plane_depth: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     """Depth (h w,), owner (h w,) and world normal (h w, 3) of what the rays through the pixels' centres meet first."""
     on_plane = plane_depth.isfinite()
     depth = torch.where(on_plane, plane_depth, 0.0)
