@@ -29,12 +29,15 @@ from invgraphics.segment import mask_objects
 from optim.reconstruct import reconstruct
 from robot.execute import ExecutionReport, Outcome
 
-SEARCH = SearchSettings(batch=10, batches=2, finalists=3, final_trials=6)
+SEARCH = SearchSettings(batch=12, batches=2, finalists=3, final_trials=8)
 """Enough trials to tell a good grasp from a lucky one, few enough for a demo."""
 CAMERA = ((0.1, -0.15, 0.5), (0.5, 0.0, 0.02))
 """Where the depth camera is and what it looks at, base frame, metres."""
 FILM_EYE, FILM_TARGET = np.array([0.5, -0.42, 0.3]), np.array([-0.06, 0.0, 0.08])
 """The same of the camera that films the execution, from where the object stands."""
+
+_ALMOST = 0.99
+"""What a stage shows at most before it has ended; what is left to do may grow."""
 
 Progress = Callable[[str, float], None]
 """Told the stage, and the fraction of it that is done."""
@@ -70,7 +73,7 @@ class _Stages:
         """Times what is done inside; the value tells the fraction done."""
         start = time.perf_counter()
         self._progress(name, 0.0)
-        yield lambda fraction: self._progress(name, fraction)
+        yield lambda fraction: self._progress(name, min(fraction, _ALMOST))
         self._progress(name, 1.0)
         self.seconds[name] = time.perf_counter() - start
 
