@@ -182,7 +182,9 @@ def silhouette_fields(evidence: ObjectEvidence) -> Float[Tensor, "n g g"]:
 
 def _distance_to_zero(mask: Bool[Tensor, "g g"]) -> Float[Tensor, "g g"]:
     distance = cv2.distanceTransform(mask.cpu().numpy().astype(np.uint8), cv2.DIST_L2, cv2.DIST_MASK_PRECISE)
-    return torch.from_numpy(distance).to(mask.device).double().clamp(max=float(len(mask)))
+    # The last bits depend on where the array lies in memory; squared distances are whole numbers.
+    exact = np.sqrt(np.rint(distance.astype(np.float64).clip(max=2 * len(mask)) ** 2))
+    return torch.from_numpy(exact).to(mask.device).clamp(max=float(len(mask)))
 
 
 def sample_fields(
