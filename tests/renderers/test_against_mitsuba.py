@@ -1,0 +1,130 @@
+"""Lit meshes against Mitsuba 3, an independent physically based renderer (variant scalar_rgb: no gradients, no LLVM needed).
+
+For one point light this project's surface is `(1 - F) diffuse + F ggx`, F being Schlick's. Mitsuba draws the diffuse surface and the GGX
+mirror; F is put together here from the geometry.
+"""
+
+from dataclasses import replace
+
+import pytest
+import torch
+from torch import Tensor
+
+from invgraphics.geometry.mesh import Mesh, icosphere
+from invgraphics.scene import Material, PointLight, Scene, SceneObject
+from invgraphics.transforms import rigid, so3_exp
+from renderers.mesh_renderer import MeshRenderer
+from renderers.rasterize import make_rasterizer
+from tests.renderers.scenes import make_camera
+
+mitsuba = pytest.importorskip("mitsuba")
+mitsuba.set_variant("scalar_rgb")
+
+ROUGHNESS = 0.45
+
+
+def sphere_mesh() -> Mesh:
+    sphere, faces = icosphere(4)
+    return Mesh(sphere * 0.12, faces)
+
+
+def box_mesh() -> Mesh:
+    """Every face with corners of its own, so that it is shaded flat."""
+    corners = torch.tensor([[x, y, z] for x in (-0.1, 0.1) for y in (-0.07, 0.07) for z in (-0.08, 0.08)])
+    quads = torch.tensor([[0, 1, 3, 2], [4, 6, 7, 5], [0, 4, 5, 1], [2, 3, 7, 6], [0, 2, 6, 4], [1, 5, 7, 3]])
+    first = torch.arange(6)[:, None] * 4
+    return Mesh(corners[quads.reshape(-1)], torch.cat([first + torch.tensor([0, 1, 2]), first + torch.tensor([0, 2, 3])]))
+
+
+def coloured_mesh() -> Mesh:
+    mesh = sphere_mesh()
+    return replace(mesh, colours=0.5 + 0.4 * torch.sin(30 * mesh.vertices))
+
+
+MESHES = {"sphere": sphere_mesh, "box": box_mesh, "vertex colours": coloured_mesh}
+
+
+def make_scene(mesh: Mesh, metallic: float) -> Scene:
+    camera = make_camera(96, 128, torch.float32)
+    pose = rigid(so3_exp(torch.tensor([0.3, 0.2, 0.5])), torch.tensor([0.01, 0.0, 0.06]))
+    material = Material(torch.tensor([0.7, 0.5, 0.3]), torch.tensor(metallic), torch.tensor(ROUGHNESS))
+    light = PointLight(torch.tensor([0.3, -0.5, 0.8]), torch.tensor([1.0, 1.5, 2.0]))
+    return Scene((SceneObject("it", pose, torch.full((3,), 0.1), material, mesh),), (light,), None, camera)
+
+
+def render_by_mitsuba(scene: Scene, surface: dict) -> Tensor:
+    """Direct light of the scene's object with another surface, box-filtered."""
+    item, camera, light = scene.objects[0], scene.camera, scene.lights[0]
+    T_camera_object = camera.T_camera_world @ item.T_world_object
+    vertices = item.mesh.vertices @ T_camera_object[:3, :3].T + T_camera_object[:3, 3]
+    flat = len(item.mesh.vertices) == 24
+    mesh = mitsuba.Mesh("mesh", len(vertices), len(item.mesh.faces), has_vertex_normals=not flat, props=_properties(surface, flat))
+    if item.mesh.colours is not None:
+        mesh.add_attribute("vertex_color", 3, item.mesh.colours.numpy().ravel())
+    parameters = mitsuba.traverse(mesh)
+    parameters["vertex_positions"] = vertices.numpy().ravel()
+    parameters["faces"] = item.mesh.faces.numpy().astype("uint32").ravel()
+    parameters.update()
+    at = camera.T_camera_world[:3, :3] @ light.position + camera.T_camera_world[:3, 3]
+    K, width, height = camera.K, camera.width, camera.height
+    scene_description = {
+        "type": "scene",
+        "integrator": {"type": "direct", "hide_emitters": True},
+        "mesh": mesh,
+        "light": {"type": "point", "position": at.tolist(), "intensity": {"type": "rgb", "value": light.intensity.tolist()}},
+        "sensor": {
+            "type": "perspective",
+            "fov": float(2 * torch.rad2deg(torch.atan(width / 2 / K[0, 0]))),
+            "fov_axis": "x",
+            "principal_point_offset_x": float(0.5 - (K[0, 2] + 0.5) / width),
+            "principal_point_offset_y": float(0.5 - (K[1, 2] + 0.5) / height),
+            "to_world": mitsuba.ScalarTransform4f().look_at(origin=[0, 0, 0], target=[0, 0, 1], up=[0, -1, 0]),
+            "near_clip": 0.01,
+            "film": {"type": "hdrfilm", "width": width, "height": height, "rfilter": {"type": "box"}, "pixel_format": "rgb"},
+            "sampler": {"type": "independent", "sample_count": 16},
+        },
+    }
+    image = mitsuba.render(mitsuba.load_dict(scene_description), seed=0)
+    return torch.tensor(image.numpy() if hasattr(image, "numpy") else list(image)).reshape(height, width, 3)
+
+
+def _properties(surface: dict, flat: bool) -> object:
+    properties = mitsuba.Properties()
+    properties["bsdf"] = mitsuba.load_dict(surface)
+    properties["face_normals"] = flat
+    return properties
+
+
+@pytest.mark.parametrize("metallic", [0.0, 0.8])
+@pytest.mark.parametrize("shape", MESHES)
+def test_a_lit_mesh_has_the_radiance_that_mitsuba_computes(shape, metallic):
+    scene = make_scene(MESHES[shape](), metallic)
+    found = MeshRenderer(make_rasterizer("cpu"), shadows=False)(scene, scene.camera)
+    base: dict = {"type": "rgb", "value": scene.objects[0].material.base_colour.tolist()}
+    tint = torch.ones(3)
+    if scene.objects[0].mesh.colours is not None:
+        base, tint = {"type": "mesh_attribute", "name": "vertex_color"}, scene.objects[0].material.base_colour
+    diffuse = render_by_mitsuba(scene, {"type": "diffuse", "reflectance": base}) * tint
+    mirror = {"type": "roughconductor", "material": "none", "distribution": "ggx", "alpha": ROUGHNESS**2}
+    glossy = render_by_mitsuba(scene, mirror)
+    world = scene.camera.unproject(found.depth) @ scene.camera.T_world_camera[:3, :3].T + scene.camera.T_world_camera[:3, 3]
+    to_light, to_eye = (
+        torch.nn.functional.normalize(point - world, dim=-1) for point in (scene.lights[0].position, scene.camera.T_world_camera[:3, 3])
+    )
+    half = torch.nn.functional.normalize(to_light + to_eye, dim=-1)
+    received = (found.normals * to_light).sum(-1).clamp(min=1e-3)[..., None] * scene.lights[0].intensity
+    received = received / (scene.lights[0].position - world).square().sum(-1, keepdim=True) / torch.pi
+    colour = (diffuse / received).clamp(0, 1) if scene.objects[0].mesh.colours is not None else scene.objects[0].material.base_colour
+    reflectance = 0.04 * (1 - metallic) + metallic * colour
+    fresnel = reflectance + (1 - reflectance) * (1 - (to_eye * half).sum(-1, keepdim=True)) ** 5
+    expected = (1 - fresnel) * (1 - metallic) * diffuse + fresnel * glossy
+    inside = -torch.nn.functional.max_pool2d(-(found.object_ids == 0)[None, None].float(), 5, 1, 2)[0, 0] > 0
+    inside &= (found.normals * to_light).sum(-1) > 0.1
+    turns = torch.stack([(found.normals - found.normals.roll(1, axis)).norm(dim=-1) for axis in (0, 1)]).amax(0)
+    smooth = torch.nn.functional.max_pool2d(turns[None, None], 3, 1, 1)[0, 0] < 0.2
+    inside &= smooth
+    assert inside.sum() > 500
+    assert expected[inside].mean() > 0.02
+    ratio = (found.colour / expected)[inside]
+    assert (ratio.median(0).values - 1).abs().max() < 0.004
+    assert ((ratio - 1).abs() < 0.05).float().mean() > 0.95
