@@ -52,7 +52,7 @@ class TrialSettings:
     """Share of the hand's rise that a held object must have made too; the rest is settling in the fingers."""
     touch_force: float = 5.0
     """Newtons with which the hand may brush an object on its way in; 0 makes any touch a collision, as in VGN and GIGA."""
-    solver_iterations: int = 60
+    solver_iterations: int = 150
     time_step: float = 1 / 240
 
 

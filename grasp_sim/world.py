@@ -81,7 +81,7 @@ class World:
     Nothing in it is random: the same calls give the same motion.
     """
 
-    def __init__(self, *, time_step: float = 1 / 240, gravity: float = GRAVITY, solver_iterations: int = 60):
+    def __init__(self, *, time_step: float = 1 / 240, gravity: float = GRAVITY, solver_iterations: int = 150):
         """An empty world; `time_step` in seconds, `gravity` in m/s^2 along -z."""
         self._client: int | None = pybullet.connect(pybullet.DIRECT)
         self._files = tempfile.TemporaryDirectory(prefix="invgraphics_world_")

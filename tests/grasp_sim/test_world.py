@@ -113,11 +113,11 @@ def test_a_closed_world_says_so() -> None:
         world.step()
 
 
-HAND = """<robot name="two"><link name="base"><inertial><mass value="0.5"/>
-<inertia ixx="1e-3" ixy="0" ixz="0" iyy="1e-3" iyz="0" izz="1e-3"/></inertial><collision><geometry><box size="0.08 0.05 0.02"/></geometry></collision></link>
-{fingers}</robot>"""
-FINGER = """<link name="f{k}"><inertial><origin xyz="0 0 0.03"/><mass value="0.02"/>
-<inertia ixx="5e-6" ixy="0" ixz="0" iyy="5e-6" iyz="0" izz="1e-6"/></inertial>
+BASE = """<link name="base">
+<inertial><mass value="0.5"/><inertia ixx="1e-3" ixy="0" ixz="0" iyy="1e-3" iyz="0" izz="1e-3"/></inertial>
+<collision><geometry><box size="0.08 0.05 0.02"/></geometry></collision></link>"""
+FINGER = """<link name="f{k}">
+<inertial><origin xyz="0 0 0.03"/><mass value="0.02"/><inertia ixx="5e-6" ixy="0" ixz="0" iyy="5e-6" iyz="0" izz="1e-6"/></inertial>
 <collision><origin xyz="0 0 0.035"/><geometry><cylinder radius="0.007" length="0.07"/></geometry></collision></link>
 <joint name="j{k}" type="revolute"><parent link="base"/><child link="f{k}"/><origin xyz="{x} 0 0.02"/><axis xyz="1 0 0"/>
 <limit lower="0" upper="1.4" effort="1.5" velocity="3"/></joint>"""
@@ -125,7 +125,8 @@ FINGER = """<link name="f{k}"><inertial><origin xyz="0 0 0.03"/><mass value="0.0
 
 def test_coupled_joints_stop_together_and_share_one_effort(tmp_path) -> None:
     path = tmp_path / "hand.urdf"
-    path.write_text(HAND.format(fingers="".join(FINGER.format(k=k, x=x) for k, x in enumerate((-0.03, 0.03)))))
+    fingers = "".join(FINGER.format(k=k, x=x) for k, x in enumerate((-0.03, 0.03)))
+    path.write_text(f'<robot name="two">{BASE}{fingers}</robot>')
     with World() as world:
         body = world.add_urdf(path, translation(0, 0, 0.3), fixed=True)
         world.couple_joints(body, [Coupling("j1", "j0")])

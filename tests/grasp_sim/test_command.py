@@ -1,0 +1,66 @@
+"""`invgraphics grasp`: from an output folder to grasps.json; bad input in one line."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from invgraphics.camera import Camera
+from invgraphics.cli import main
+from invgraphics.grasp import load_grasps
+from invgraphics.observation import Observation
+from invgraphics.output import save_reconstruction
+from invgraphics.reconstruction import Reconstruction
+from invgraphics.scene import Material, Plane, Scene, SceneObject
+from tests.grasp_sim.shapes import make_box
+
+GREY = Material(torch.full((3,), 0.5), torch.tensor(0.0), torch.tensor(0.5))
+
+
+def write_scene(out: Path, plane: Plane | None = None) -> None:
+    """A box 4 x 5 x 8 cm at (0.1, 0.2) on the plane and nothing else."""
+    pose = torch.eye(4)
+    pose[:3, 3] = torch.tensor([0.1, 0.2, 0.04])
+    item = SceneObject("box", pose, torch.tensor([0.02, 0.025, 0.04]), GREY, make_box(0.04, 0.05, 0.08))
+    camera = Camera(torch.tensor([[50.0, 0.0, 3.0], [0.0, 50.0, 2.0], [0.0, 0.0, 1.0]]), 4, 6, torch.eye(4))
+    scene = Scene((item,), (), plane, camera)
+    blank = torch.zeros(4, 6)
+    observation = Observation(torch.zeros(4, 6, 3), blank, blank > 0, torch.zeros(1, 4, 6, dtype=torch.bool), camera, "image")
+    save_reconstruction(Reconstruction(scene, observation, (0,)), out)
+
+
+def test_grasps_are_written_best_first(tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
+    write_scene(tmp_path / "out", Plane(GREY))
+    assert main(["grasp", str(tmp_path / "out"), "--max-trials", "12", "--processes", "1"]) == 0
+    rows = json.loads((tmp_path / "out" / "grasps.json").read_text())
+    assert {"hand", "object_index", "T_world_hand", "preshape", "closed", "width", "success_rate", "trials"} == rows[0].keys()
+    grasps = load_grasps(tmp_path / "out" / "grasps.json")
+    assert grasps[0].hand == "parallel_jaw"
+    assert 0.035 < grasps[0].width < 0.06
+    assert np.linalg.norm(grasps[0].T_world_hand[:2, 3] - [0.1, 0.2]) < 0.06
+    assert "grasps, best first" in capsys.readouterr().out
+
+
+def complaint(arguments: list[str], capsys: pytest.CaptureFixture) -> str:
+    assert main(["grasp", *arguments]) == 2
+    lines = capsys.readouterr().err.strip().splitlines()
+    assert len(lines) == 1
+    return lines[0]
+
+
+def test_bad_input_is_one_line(tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
+    out = tmp_path / "out"
+    assert "no finished reconstruction" in complaint([str(out)], capsys)
+    write_scene(out, Plane(GREY))
+    assert "no hand 'claw'" in complaint([str(out), "--hand", "claw"], capsys)
+    assert "--object 3: the scene has 1 objects" in complaint([str(out), "--object", "3"], capsys)
+    assert "--max-trials is 0" in complaint([str(out), "--max-trials", "0"], capsys)
+    (out / "grasps.json").write_text("[]")
+    assert "give --overwrite" in complaint([str(out)], capsys)
+
+
+def test_a_scene_without_a_plane_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
+    write_scene(tmp_path / "out")
+    assert "no support plane" in complaint([str(tmp_path / "out")], capsys)

@@ -1,0 +1,78 @@
+"""The search: the same whatever the number of processes, within its budget, honest where nothing can be grasped."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from grasp_sim.hands import load_hand
+from grasp_sim.pool import TrialPool
+from grasp_sim.search import SearchResult, SearchSettings, search_grasps
+from grasp_sim.trial import GraspOutcome
+from tests.grasp_sim.shapes import make_box, place
+
+JAW = load_hand("parallel_jaw")
+QUICK = SearchSettings(batch=6, batches=1, finalists=2, final_trials=4)
+
+
+def scene() -> list:
+    return [place(make_box(0.04, 0.05, 0.08), name="graspable"), place(make_box(0.2, 0.2, 0.2), x=0.3, name="too large")]
+
+
+@pytest.fixture(scope="module")
+def result() -> SearchResult:
+    with TrialPool(1) as pool:
+        return search_grasps(scene(), JAW, seed=3, settings=QUICK, pool=pool)
+
+
+def test_found_grasps_are_ranked_and_counted(result: SearchResult) -> None:
+    assert {grasp.object_index for grasp in result.grasps} == {0}
+    best = result.ranked[0]
+    assert best.grasp.trials == 4
+    assert best.grasp.success_rate >= 0.75
+    for tried in result.ranked:
+        assert sum(tried.outcomes.values()) == tried.grasp.trials
+        assert tried.outcomes[GraspOutcome.SUCCESS] == round(tried.grasp.success_rate * tried.grasp.trials)
+    ranks = [(tried.outcomes[GraspOutcome.SUCCESS] + 1) / (tried.grasp.trials + 2) for tried in result.ranked]
+    assert ranks == sorted(ranks, reverse=True)
+
+
+def test_an_object_that_does_not_fit_gets_its_reason(result: SearchResult) -> None:
+    assert list(result.failures) == [1]
+    assert "the hand opens to 80 mm" in result.failures[1]
+
+
+def test_more_processes_give_the_same_result(result: SearchResult) -> None:
+    told = []
+    with TrialPool(2) as pool:
+        again = search_grasps(
+            scene(), JAW, seed=3, settings=QUICK, pool=pool, progress=lambda done, expected: told.append((done, expected))
+        )
+    assert again.trials == result.trials == told[-1][0] == told[-1][1]
+    for one, other in zip(result.ranked, again.ranked, strict=True):
+        np.testing.assert_array_equal(one.grasp.T_world_hand, other.grasp.T_world_hand)
+        assert (one.grasp.success_rate, one.grasp.trials, one.outcomes) == (other.grasp.success_rate, other.grasp.trials, other.outcomes)
+
+
+def test_the_budget_is_kept_and_the_untried_are_told() -> None:
+    objects = [place(make_box(0.04, 0.05, 0.08), x=0.3 * k) for k in range(3)]
+    with TrialPool(1) as pool:
+        result = search_grasps(objects, JAW, settings=replace(QUICK, max_trials=2), pool=pool)
+    assert result.trials == 2
+    assert result.failures[2] == "the budget ended before it was tried"
+
+
+def test_nothing_graspable_ends_with_reasons() -> None:
+    with TrialPool(1) as pool:
+        result = search_grasps([place(make_box(0.2, 0.2, 0.2))], JAW, settings=QUICK, pool=pool)
+    assert result.grasps == []
+    assert result.trials == 0
+    assert result.failures.keys() == {0}
+
+
+def test_only_the_asked_objects_are_searched() -> None:
+    objects = [place(make_box(0.04, 0.05, 0.08), x=0.3 * k) for k in range(2)]
+    with TrialPool(1) as pool:
+        result = search_grasps(objects, JAW, indices=[1], settings=replace(QUICK, max_trials=2), pool=pool)
+    assert {grasp.object_index for grasp in result.grasps} <= {1}
+    assert 0 not in result.failures
