@@ -112,14 +112,13 @@ def execute_pick(
     hand: Hand,
     watch: ObjectWatch,
     *,
-    lift_height: float,
     settings: ExecutionSettings | None = None,
     observer: Callable[[Phase], None] = lambda phase: None,
 ) -> ExecutionReport:
     """Carries out a plan and tells how it ended, judged by where the object is.
 
-    `preshape` and `closed` are the hand's motor targets before and while closing (radians by motor name), `lift_height` is how far the
-    plan lifts (metres). The sequence stops where the arm is stopped or the object is pushed away.
+    `preshape` and `closed` are the hand's motor targets before and while closing (radians by motor name). The sequence stops where the
+    arm is stopped or the object is pushed away. `observer` is told each phase that is done.
     """
     settings = settings or ExecutionSettings()
     start = watch.position()
@@ -143,7 +142,7 @@ def execute_pick(
         observer(Phase.HELD)
     except MotionStoppedError as stop:
         return _report(Outcome.ARM_STOPPED, start, watch, pushed, str(stop))
-    return _report(_judged(start, highest, watch, lift_height, settings), start, watch, pushed)
+    return _report(_judged(start, highest, watch, plan.lift_height, settings), start, watch, pushed)
 
 
 def _judged(start: np.ndarray, highest: float, watch: ObjectWatch, lift_height: float, settings: ExecutionSettings) -> Outcome:

@@ -64,6 +64,8 @@ class PickPlan:
     """Straight along the hand to the grasp."""
     lift: Trajectory
     """Straight up."""
+    lift_height: float
+    """By so much, metres."""
 
     @property
     def duration(self) -> float:
@@ -225,7 +227,7 @@ def _plan_through(
     if reach is None:
         return _failure(Reason.NO_PATH)
     approach, raised = (time_path(path, settings.limits, speed_scale=settings.straight_speed_scale) for path in (retreat[::-1], lift))
-    return PickPlan(reach, approach, raised)
+    return PickPlan(reach, approach, raised, settings.lift_height)
 
 
 def _straight_path(

@@ -116,8 +116,8 @@ def carry_out(
         progress(len(film) / len(Phase))
 
     arm, hand = SimulatedUR5(simulation, robot), SimulatedHand(simulation, robot, efforts, velocities)
-    watch, lift = SimulatedWatch(world, target), MotionSettings().lift_height
-    return execute_pick(plan, grasp.preshape, grasp.closed, arm, hand, watch, lift_height=lift, observer=observe), film
+    watch = SimulatedWatch(world, target)
+    return execute_pick(plan, grasp.preshape, grasp.closed, arm, hand, watch, observer=observe), film
 
 
 def base_in_scene(scene: Scene, T_base_camera: torch.Tensor) -> Float[np.ndarray, "4 4"]:

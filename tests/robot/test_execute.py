@@ -9,7 +9,7 @@ import pytest
 from grasp_sim.hands import Hand, load_hand
 from grasp_sim.world import World
 from robot.assembly import MIA_RIGHT_MOUNT, UR5_URDF, HandMount, build_arm_with_hand, load_mount
-from robot.execute import ExecutionReport, MotionStoppedError, Outcome, Phase, execute_pick
+from robot.execute import ExecutionReport, ExecutionSettings, MotionStoppedError, Outcome, Phase, execute_pick
 from robot.kinematics import JOINT_NAMES, UR5_LIMITS
 from robot.motion import PickPlan, PickTask, plan_pick
 from robot.simulated import SimulatedHand, SimulatedUR5, SimulatedWatch, Simulation, WorldCollisionChecker
@@ -17,7 +17,7 @@ from robot.trajectory import Trajectory, time_path
 
 HOME = np.array([np.pi, -np.pi / 2, np.pi / 2, -np.pi / 2, -np.pi / 2, 0.0])
 BOX = np.array([0.5, 0.1, 0.0225])
-LIFT = 0.12
+LIFT = 0.1
 
 
 @pytest.fixture(scope="module")
@@ -83,7 +83,9 @@ def world() -> Iterator[World]:
         yield world
 
 
-def run(world: World, urdf: Path, mia: Hand, plan: PickPlan, box: int, closed: Mapping[str, float], observer=None) -> ExecutionReport:
+def run(
+    world: World, urdf: Path, mia: Hand, plan: PickPlan, box: int, closed: Mapping[str, float], observer=None, hold: float = 0.3
+) -> ExecutionReport:
     simulation = Simulation(world)
     body = add_robot(world, urdf, mia, mia.template("tridigital").opened)
     arm = SimulatedUR5(simulation, body)
@@ -91,15 +93,16 @@ def run(world: World, urdf: Path, mia: Hand, plan: PickPlan, box: int, closed: M
     velocities = {name: motor.velocity for name, motor in mia.motors.items()}
     hand = SimulatedHand(simulation, body, efforts, velocities)
     watch = SimulatedWatch(world, box)
-    return execute_pick(plan, preshape(mia), closed, arm, hand, watch, lift_height=LIFT, observer=observer or (lambda phase: None))
+    settings = ExecutionSettings(hold_seconds=hold)
+    return execute_pick(plan, preshape(mia), closed, arm, hand, watch, settings=settings, observer=observer or (lambda phase: None))
 
 
 def test_ur5_and_mia_lift_a_box_and_hold_it(world: World, urdf: Path, mia: Hand, plan: PickPlan) -> None:
     phases = []
     box = add_box(world)
-    report = run(world, urdf, mia, plan, box, mia.template("tridigital").closed, phases.append)
+    report = run(world, urdf, mia, plan, box, mia.template("tridigital").closed, phases.append, hold=2.0)
     assert report.outcome is Outcome.HELD, report.message
-    assert report.rise == pytest.approx(LIFT, abs=0.02)
+    assert report.rise == pytest.approx(plan.lift_height, abs=0.02)
     assert report.pushed < 0.002
     assert world.pose(box)[2, 3] == pytest.approx(BOX[2] + report.rise)
     assert phases == list(Phase)
@@ -178,16 +181,16 @@ class ScriptedRobot:
 @pytest.mark.parametrize(
     ("robot", "outcome"),
     [
-        (ScriptedRobot([0.0, 0.12, 0.12]), Outcome.HELD),
-        (ScriptedRobot([0.0, 0.12, 0.01]), Outcome.SLIPPED),
+        (ScriptedRobot([0.0, 0.1, 0.1]), Outcome.HELD),
+        (ScriptedRobot([0.0, 0.1, 0.01]), Outcome.SLIPPED),
         (ScriptedRobot([0.0, 0.08, 0.05]), Outcome.SLIPPED),
         (ScriptedRobot([0.0, 0.01, 0.0]), Outcome.NEVER_LIFTED),
-        (ScriptedRobot([0.0, 0.12, 0.12], pushed=0.08), Outcome.PUSHED_AWAY),
-        (ScriptedRobot([0.0, 0.12, 0.12], stops=True), Outcome.ARM_STOPPED),
+        (ScriptedRobot([0.0, 0.1, 0.1], pushed=0.08), Outcome.PUSHED_AWAY),
+        (ScriptedRobot([0.0, 0.1, 0.1], stops=True), Outcome.ARM_STOPPED),
     ],
 )
 def test_every_way_to_end_gets_its_own_verdict(robot: ScriptedRobot, outcome: Outcome) -> None:
     rest = time_path(np.array([HOME, HOME]), UR5_LIMITS)
-    report = execute_pick(PickPlan(rest, rest, rest), {}, {"thumb": 1.0}, robot, robot, robot, lift_height=LIFT)
+    report = execute_pick(PickPlan(rest, rest, rest, LIFT), {}, {"thumb": 1.0}, robot, robot, robot)
     assert report.outcome is outcome
     assert outcome.value in report.message

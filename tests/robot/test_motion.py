@@ -52,8 +52,10 @@ def generator() -> np.random.Generator:
 
 def test_a_plan_goes_over_the_pregrasp_straight_to_the_grasp_and_straight_up(world: World, table: int, arm: int) -> None:
     task = PickTask(pose(0.45, 0.1, 0.15), DOWN, HOME, frozenset())
-    plan = plan_pick(task, WorldCollisionChecker(world, arm, {table: "table"}), generator())
+    settings = MotionSettings(approach_distance=0.1, lift_height=0.12)
+    plan = plan_pick(task, WorldCollisionChecker(world, arm, {table: "table"}), generator(), settings)
     assert isinstance(plan, PickPlan)
+    assert plan.lift_height == 0.12
     np.testing.assert_allclose(plan.reach.positions[0], HOME)
     np.testing.assert_allclose(plan.reach.positions[-1], plan.approach.positions[0], atol=1e-9)
     np.testing.assert_allclose(plan.approach.positions[-1], plan.lift.positions[0], atol=1e-9)
