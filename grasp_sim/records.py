@@ -58,6 +58,20 @@ class JointLimits:
 
 
 @dataclass(frozen=True)
+class Articulation:
+    """Index tables of one body, read once."""
+
+    joints: dict[str, int]
+    """Movable joints."""
+    links: dict[str, int]
+    """Links by name; the root is -1."""
+    limits: dict[str, JointLimits]
+    """Of the movable joints."""
+    T_inertial_body: Float[np.ndarray, "4 4"]
+    """Body frame to the frame of the root link's centre of mass, in which PyBullet places bodies."""
+
+
+@dataclass(frozen=True)
 class Picture:
     """What a camera in the world sees (PyBullet's own software renderer)."""
 

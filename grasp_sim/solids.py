@@ -1,5 +1,6 @@
 """Objects as physics takes them: convex pieces, volume, centre of mass, inertia."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -92,6 +93,18 @@ def place_scene(scene: Scene) -> tuple[PlacedSolid, ...]:
         PlacedSolid(build_solid(object_surface(item)), item.T_world_object.detach().cpu().double().numpy(), item.name)
         for item in scene.objects
     )
+
+
+def describe_obj(parts: Sequence[Polyhedron], T_a_b: Float[np.ndarray, "4 4"]) -> str:
+    """Parts in frame b as the objects of one Wavefront OBJ text in frame a: PyBullet makes each a convex hull of one compound."""
+    lines, first = [], 1
+    for k, part in enumerate(parts):
+        moved = part.vertices @ T_a_b[:3, :3].T + T_a_b[:3, 3]
+        lines.append(f"o part_{k}")
+        lines += [f"v {x:.7g} {y:.7g} {z:.7g}" for x, y, z in moved.tolist()]
+        lines += [f"f {a} {b} {c}" for a, b, c in (part.faces + first).tolist()]
+        first += len(part.vertices)
+    return "\n".join(lines) + "\n"
 
 
 def _polyhedron(solid: Manifold) -> Polyhedron:

@@ -5,52 +5,25 @@ Bodies are named by the integers that the `add_...` methods return; joints and l
 The friction coefficient between two bodies is the product of theirs (Bullet's rule).
 """
 
-import ctypes
-import math
-import os
-import sys
 import tempfile
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 
 import numpy as np
 from jaxtyping import Float
-from scipy.spatial.transform import Rotation
 
 from grasp_sim.drives import Coupling, Drive
 from grasp_sim.opengl import projection_matrix, view_matrix
-from grasp_sim.records import BACKGROUND, Contact, JointLimits, JointState, Lighting, Picture
-from grasp_sim.solids import Solid, build_solid, object_surface
+from grasp_sim.poses import invert_pose, join_pose, split_pose
+from grasp_sim.records import BACKGROUND, Articulation, Contact, JointLimits, JointState, Lighting, Picture
+from grasp_sim.silence import silenced
+from grasp_sim.solids import Polyhedron, Solid, build_solid, describe_obj, object_surface
 from invgraphics.camera import Camera
 from invgraphics.geometry.mesh import Mesh
 from invgraphics.scene import Scene
 
-
-@contextmanager
-def _silenced() -> Iterator[None]:
-    """Keeps what C code prints (PyBullet's banner, its URDF warnings) away from the user's terminal."""
-    libc = ctypes.CDLL(None)
-    sys.stdout.flush()
-    sys.stderr.flush()
-    libc.fflush(None)
-    kept = [os.dup(1), os.dup(2)]
-    nowhere = os.open(os.devnull, os.O_WRONLY)
-    try:
-        os.dup2(nowhere, 1)
-        os.dup2(nowhere, 2)
-        yield
-    finally:
-        libc.fflush(None)
-        os.dup2(kept[0], 1)
-        os.dup2(kept[1], 2)
-        for descriptor in (*kept, nowhere):
-            os.close(descriptor)
-
-
-with _silenced():
+with silenced():
     import pybullet
 
 GRAVITY = 9.81
@@ -63,18 +36,6 @@ DEFAULT_FRICTION = 0.6
 """Of an object against a hand or a table whose own coefficient is 1 (cardboard, plastic, wood on rubber: 0.5 to 0.9)."""
 
 
-@dataclass
-class _Articulation:
-    """Index tables of one body, read once."""
-
-    joints: dict[str, int]
-    """Movable joints."""
-    links: dict[str, int]
-    """Links by name; the root is -1."""
-    limits: dict[str, JointLimits]
-    T_inertial_body: Float[np.ndarray, "4 4"]
-
-
 class World:
     """A simulated world of its own (several may live side by side). Use it as a context manager, or call `close`.
 
@@ -85,8 +46,7 @@ class World:
         """An empty world; `time_step` in seconds, `gravity` in m/s^2 along -z."""
         self._client: int | None = pybullet.connect(pybullet.DIRECT)
         self._files = tempfile.TemporaryDirectory(prefix="invgraphics_world_")
-        self._bodies: dict[int, _Articulation] = {}
-        self._link_names: dict[int, dict[int, str]] = {}
+        self._bodies: dict[int, Articulation] = {}
         self._drives: dict[int, dict[str, Drive]] = {}
         self._file_count = 0
         self.plane: int | None = None
@@ -120,8 +80,6 @@ class World:
         if self._client is None:
             raise RuntimeError("this World is closed")
         return function(*arguments, **options, physicsClientId=self._client)
-
-    # Bodies ----------------------------------------------------------------------------------------------------------
 
     def add_plane(self, *, height: float = 0.0, friction: float = 1.0, colour: Sequence[float] = (0.7, 0.7, 0.7)) -> int:
         """An immovable plane z = `height`, solid below; drawn as a 10 m square."""
@@ -169,7 +127,7 @@ class World:
         return self._add_primitive(shape, visual, T_world_body, mass, friction)
 
     def _add_primitive(self, shape: int, visual: int, T_world_body: np.ndarray, mass: float, friction: float) -> int:
-        position, quaternion = _split(T_world_body)
+        position, quaternion = split_pose(T_world_body)
         body = self._call(pybullet.createMultiBody, mass, shape, visual, position, quaternion)
         return self._register(body, friction, np.eye(4))
 
@@ -193,14 +151,14 @@ class World:
         """
         shape = mesh if isinstance(mesh, Solid) else build_solid(mesh)
         T_body_inertial = shape.T_body_inertial
-        T_inertial_body = _invert(T_body_inertial)
-        collision = self._call(pybullet.createCollisionShape, pybullet.GEOM_MESH, fileName=self._write_pieces(shape, T_inertial_body))
+        T_inertial_body = invert_pose(T_body_inertial)
+        collision = self._call(pybullet.createCollisionShape, pybullet.GEOM_MESH, fileName=self._mesh_file(shape.pieces, T_inertial_body))
         if drawn:
-            file = self._write_obj([(shape.vertices, shape.faces)], T_inertial_body)
+            file = self._mesh_file([Polyhedron(shape.vertices, shape.faces)], T_inertial_body)
             visual = self._call(pybullet.createVisualShape, pybullet.GEOM_MESH, fileName=file, rgbaColor=[*colour, 1])
         else:
             visual = self._call(pybullet.createVisualShape, pybullet.GEOM_SPHERE, radius=1e-5)
-        position, quaternion = _split(T_world_body @ T_body_inertial)
+        position, quaternion = split_pose(T_world_body @ T_body_inertial)
         mass = 0.0 if fixed else density * shape.volume
         body = self._call(pybullet.createMultiBody, mass, collision, visual, position, quaternion)
         if not fixed:
@@ -251,9 +209,10 @@ class World:
         flags = pybullet.URDF_USE_INERTIA_FROM_FILE | pybullet.URDF_MAINTAIN_LINK_ORDER
         if self_collision:
             flags |= pybullet.URDF_USE_SELF_COLLISION | pybullet.URDF_USE_SELF_COLLISION_EXCLUDE_PARENT
-        with _silenced():
+        with silenced():
             body = self._call(pybullet.loadURDF, str(path), useFixedBase=fixed, flags=flags, globalScaling=scale)
-        self._register(body, friction, _inertial_from_body(self._call(pybullet.getDynamicsInfo, body, -1)))
+        dynamics = self._call(pybullet.getDynamicsInfo, body, -1)
+        self._register(body, friction, invert_pose(join_pose(dynamics[3], dynamics[4])))
         for index in self._bodies[body].joints.values():
             self._call(pybullet.setJointMotorControl2, body, index, pybullet.VELOCITY_CONTROL, force=0.0)
         self.set_pose(body, T_world_base)
@@ -263,13 +222,12 @@ class World:
         if body < 0:
             raise RuntimeError("PyBullet could not create the body")
         self._bodies[body] = self._read_articulation(body, T_inertial_body)
-        self._link_names[body] = {index: name for name, index in self._bodies[body].links.items()}
         if friction is not None:
             for index in self._bodies[body].links.values():
                 self._call(pybullet.changeDynamics, body, index, lateralFriction=friction)
         return body
 
-    def _read_articulation(self, body: int, T_inertial_body: np.ndarray) -> _Articulation:
+    def _read_articulation(self, body: int, T_inertial_body: np.ndarray) -> Articulation:
         joints, limits = {}, {}
         links = {self._call(pybullet.getBodyInfo, body)[0].decode(): -1}
         for index in range(self._call(pybullet.getNumJoints, body)):
@@ -279,7 +237,7 @@ class World:
                 name = info[1].decode()
                 joints[name] = index
                 limits[name] = JointLimits(info[8], info[9], info[10], info[11])
-        return _Articulation(joints, links, limits, T_inertial_body)
+        return Articulation(joints, links, limits, T_inertial_body)
 
     def set_friction(self, body: int, friction: float, *, spinning: float = 0.0, links: Iterable[str] | None = None) -> None:
         """Changes the friction of a body, or of some of its links; `spinning` is the torsional coefficient in metres."""
@@ -290,31 +248,19 @@ class World:
     def remove(self, body: int) -> None:
         """Takes a body out of the world."""
         self._call(pybullet.removeBody, body)
-        del self._bodies[body], self._link_names[body]
+        del self._bodies[body]
         self._drives.pop(body, None)
 
     def mass(self, body: int) -> float:
         """Of all its links, kg."""
         return sum(self._call(pybullet.getDynamicsInfo, body, index)[0] for index in self._bodies[body].links.values())
 
-    def _write_pieces(self, shape: Solid, T_inertial_body: np.ndarray) -> str:
-        return self._write_obj([(piece.vertices, piece.faces) for piece in shape.pieces], T_inertial_body)
-
-    def _write_obj(self, parts: Sequence[tuple[np.ndarray, np.ndarray]], T_a_b: np.ndarray) -> str:
-        """Parts in frame b as the objects of one OBJ file in frame a: PyBullet makes each a convex hull of one compound."""
-        lines, first = [], 1
-        for k, (vertices, faces) in enumerate(parts):
-            moved = (vertices @ T_a_b[:3, :3].T + T_a_b[:3, 3]).tolist()
-            lines.append(f"o part_{k}")
-            lines += [f"v {x:.7g} {y:.7g} {z:.7g}" for x, y, z in moved]
-            lines += [f"f {a} {b} {c}" for a, b, c in (faces + first).tolist()]
-            first += len(vertices)
+    def _mesh_file(self, parts: Sequence[Polyhedron], T_inertial_body: np.ndarray) -> str:
+        """Writes parts (body frame) to a file of their own in the inertial frame, for PyBullet reads meshes of several parts from files."""
         self._file_count += 1
         path = Path(self._files.name) / f"mesh_{self._file_count}.obj"
-        path.write_text("\n".join(lines) + "\n")
+        path.write_text(describe_obj(parts, T_inertial_body))
         return str(path)
-
-    # Motion ----------------------------------------------------------------------------------------------------------
 
     def step(self, count: int = 1) -> None:
         """Advances `count` time steps; coupled joints follow their drivers in each."""
@@ -342,11 +288,11 @@ class World:
     def pose(self, body: int) -> Float[np.ndarray, "4 4"]:
         """`T_world_body`."""
         position, quaternion = self._call(pybullet.getBasePositionAndOrientation, body)
-        return _join(position, quaternion) @ self._bodies[body].T_inertial_body
+        return join_pose(position, quaternion) @ self._bodies[body].T_inertial_body
 
     def set_pose(self, body: int, T_world_body: Float[np.ndarray, "4 4"]) -> None:
         """Puts a body somewhere, at rest."""
-        position, quaternion = _split(T_world_body @ _invert(self._bodies[body].T_inertial_body))
+        position, quaternion = split_pose(T_world_body @ invert_pose(self._bodies[body].T_inertial_body))
         self._call(pybullet.resetBasePositionAndOrientation, body, position, quaternion)
 
     def centre_of_mass(self, body: int) -> Float[np.ndarray, "3"]:
@@ -386,9 +332,7 @@ class World:
         if index == -1:
             return self.pose(body)
         state = self._call(pybullet.getLinkState, body, index, computeForwardKinematics=1)
-        return _join(state[4], state[5])
-
-    # Joints ----------------------------------------------------------------------------------------------------------
+        return join_pose(state[4], state[5])
 
     def joint_limits(self, body: int) -> dict[str, JointLimits]:
         """Limits of every movable joint, in the file's order."""
@@ -479,12 +423,10 @@ class World:
         for name, coupling in drive.followers.items():
             self._servo(body, name, coupling.position(drive.command), limits[name].effort, np.inf, gain=0.8)
 
-    # Constraints -----------------------------------------------------------------------------------------------------
-
     def attach(self, body: int, T_world_body: Float[np.ndarray, "4 4"], *, max_force: float = 1000.0) -> int:
         """Holds a free body's root at a pose by a stiff mount (an arm's flange); returns it, for `move_mount` and `detach`."""
         T_inertial_body = self._bodies[body].T_inertial_body
-        position, quaternion = _split(T_inertial_body)
+        position, quaternion = split_pose(T_inertial_body)
         mount = self._call(
             pybullet.createConstraint,
             body,
@@ -496,14 +438,14 @@ class World:
             position,
             list(T_world_body[:3, 3]),
             quaternion,
-            _split(T_world_body)[1],
+            split_pose(T_world_body)[1],
         )
         self._call(pybullet.changeConstraint, mount, maxForce=max_force)
         return mount
 
     def move_mount(self, mount: int, T_world_body: Float[np.ndarray, "4 4"], *, max_force: float = 1000.0) -> None:
         """Moves what `attach` returned."""
-        position, quaternion = _split(T_world_body)
+        position, quaternion = split_pose(T_world_body)
         self._call(pybullet.changeConstraint, mount, jointChildPivot=position, jointChildFrameOrientation=quaternion, maxForce=max_force)
 
     def detach(self, mount: int) -> None:
@@ -513,8 +455,6 @@ class World:
     def mount_force(self, mount: int) -> float:
         """Magnitude of the force that the mount passed on in the last step, newtons."""
         return float(np.linalg.norm(self._call(pybullet.getConstraintState, mount)[:3]))
-
-    # Contacts --------------------------------------------------------------------------------------------------------
 
     def contacts(self, body: int, other: int | None = None) -> list[Contact]:
         """Where `body` touched other bodies (or only `other`) in the last step."""
@@ -527,13 +467,11 @@ class World:
         return self._as_contacts(points or ())
 
     def _as_contacts(self, points: Iterable[tuple]) -> list[Contact]:
-        names = self._link_names
+        names = {body: {index: name for name, index in each.links.items()} for body, each in self._bodies.items()}
         return [
             Contact(a, names[a][link_a], b, names[b][link_b], np.array(on_b), np.array(normal), distance, force)
             for _, a, b, link_a, link_b, _, on_b, normal, distance, force, *_ in points
         ]
-
-    # Camera ----------------------------------------------------------------------------------------------------------
 
     def render(self, camera: Camera, *, lighting: Lighting | None = None, near: float = 0.02, far: float = 20.0) -> Picture:
         """What a pinhole camera sees between `near` and `far` metres, by PyBullet's TinyRenderer (no GPU, no window)."""
@@ -557,38 +495,3 @@ class World:
         depth = far * near / (far - (far - near) * buffer)
         colour = np.asarray(colour, dtype=np.uint8).reshape(*size, 4)[..., :3]
         return Picture(np.ascontiguousarray(colour), np.where(bodies == BACKGROUND, 0.0, depth), bodies)
-
-
-def _split(T_a_b: np.ndarray) -> tuple[list[float], list[float]]:
-    """Position and quaternion (x, y, z, w), as PyBullet takes them. Shepperd's method on plain floats: it runs every time step."""
-    (a, b, c, x), (d, e, f, y), (g, h, i, z), _ = T_a_b.tolist()
-    trace = a + e + i
-    if trace >= max(a, e, i):
-        quaternion = [h - f, c - g, d - b, 1 + trace]
-    elif a >= max(e, i):
-        quaternion = [1 + a - e - i, b + d, c + g, h - f]
-    elif e >= i:
-        quaternion = [b + d, 1 - a + e - i, f + h, c - g]
-    else:
-        quaternion = [c + g, f + h, 1 - a - e + i, d - b]
-    length = math.hypot(*quaternion)
-    return [x, y, z], [part / length for part in quaternion]
-
-
-def _join(position: Sequence[float], quaternion: Sequence[float]) -> Float[np.ndarray, "4 4"]:
-    T_a_b = np.eye(4)
-    T_a_b[:3, :3] = Rotation.from_quat(quaternion).as_matrix()
-    T_a_b[:3, 3] = position
-    return T_a_b
-
-
-def _invert(T_a_b: np.ndarray) -> Float[np.ndarray, "4 4"]:
-    T_b_a = np.eye(4)
-    T_b_a[:3, :3] = T_a_b[:3, :3].T
-    T_b_a[:3, 3] = -T_a_b[:3, :3].T @ T_a_b[:3, 3]
-    return T_b_a
-
-
-def _inertial_from_body(dynamics: tuple) -> Float[np.ndarray, "4 4"]:
-    """`T_inertial_body` of the root link from PyBullet's dynamics record."""
-    return _invert(_join(dynamics[3], dynamics[4]))
