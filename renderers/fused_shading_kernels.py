@@ -120,6 +120,35 @@ def _add_light(s, x, y, z, local, red, green, blue):
             s[_OUT + c * _B + i] += received * intensity * ((1.0 - fresnel) * diffuse * (1.0 / np.pi) + fresnel * lobe)
 
 
+@njit(nogil=True, cache=True, error_model="numpy", inline="always")
+def _response_gradient(s, i, colours, n_l, falloff, seen, schlick, lobe):
+    """Add one light's gradients with respect to base colour and metallic; write those of intensity and visibility; return the others'."""
+    g_n_l, g_seen, g_falloff, g_lobe, g_schlick, g_m = 0.0, 0.0, 0.0, 0.0, 0.0, 0.0
+    for c in range(3):
+        diffuse, reflectance = _diffuse_and_reflectance(s, i, c)
+        fresnel = reflectance + (1.0 - reflectance) * schlick
+        intensity = colours[c]
+        g = s[_OUT + c * _B + i]
+        response = (1.0 - fresnel) * diffuse * (1.0 / np.pi) + fresnel * lobe
+        lit = g * response
+        s[_GI + c * _B + i] = lit * n_l * falloff * seen
+        g_falloff += lit * n_l * seen * intensity
+        g_seen += lit * n_l * falloff * intensity
+        g_n_l += lit * falloff * seen * intensity
+        g_response = g * n_l * falloff * seen * intensity
+        g_fresnel = g_response * (lobe - diffuse * (1.0 / np.pi))
+        g_diffuse = g_response * (1.0 - fresnel) * (1.0 / np.pi)
+        g_lobe += g_response * fresnel
+        g_reflectance = g_fresnel * (1.0 - schlick)
+        g_schlick += g_fresnel * (1.0 - reflectance)
+        base = s[_C + c * _B + i]
+        s[_GC + c * _B + i] += g_diffuse * (1.0 - s[_M + i]) + g_reflectance * s[_M + i]
+        g_m += g_reflectance * (base - DIELECTRIC_REFLECTANCE) - g_diffuse * base
+    s[_GSEEN + i] = g_seen
+    s[_GM + i] += g_m
+    return g_n_l, g_falloff, g_lobe, g_schlick
+
+
 @njit(nogil=True, cache=True, error_model="numpy")
 def _light_gradient(s, x, y, z, local, red, green, blue):
     """Add one light's part of the gradients; rows _GL, _GI and _GSEEN are overwritten with those of the light itself."""
@@ -142,29 +171,8 @@ def _light_gradient(s, x, y, z, local, red, green, blue):
         fourth = away * away * away * away
         schlick = fourth * away
         falloff, seen = inverse * inverse, s[_SEEN + i]
-        g_n_l, g_seen, g_falloff, g_lobe, g_schlick, g_m = 0.0, 0.0, 0.0, 0.0, 0.0, 0.0
-        for c in range(3):
-            diffuse, reflectance = _diffuse_and_reflectance(s, i, c)
-            fresnel = reflectance + (1.0 - reflectance) * schlick
-            intensity = red if c == 0 else (green if c == 1 else blue)
-            g = s[_OUT + c * _B + i]
-            response = (1.0 - fresnel) * diffuse * (1.0 / np.pi) + fresnel * lobe
-            lit = g * response
-            s[_GI + c * _B + i] = lit * n_l * falloff * seen
-            g_falloff += lit * n_l * seen * intensity
-            g_seen += lit * n_l * falloff * intensity
-            g_n_l += lit * falloff * seen * intensity
-            g_response = g * n_l * falloff * seen * intensity
-            g_fresnel = g_response * (lobe - diffuse * (1.0 / np.pi))
-            g_diffuse = g_response * (1.0 - fresnel) * (1.0 / np.pi)
-            g_lobe += g_response * fresnel
-            g_reflectance = g_fresnel * (1.0 - schlick)
-            g_schlick += g_fresnel * (1.0 - reflectance)
-            base = s[_C + c * _B + i]
-            s[_GC + c * _B + i] += g_diffuse * (1.0 - s[_M + i]) + g_reflectance * s[_M + i]
-            g_m += g_reflectance * (base - DIELECTRIC_REFLECTANCE) - g_diffuse * base
-        s[_GSEEN + i] = g_seen
-        s[_GM + i] += g_m
+        colours = (red, green, blue)
+        g_n_l, g_falloff, g_lobe, g_schlick = _response_gradient(s, i, colours, n_l, falloff, seen, schlick, lobe)
         g_density, g_masking = g_lobe * masking, g_lobe * density
         g_to_light, g_to_view = -g_masking * masking / to_light, -g_masking * masking / to_view
         g_n_l = g_n_l + g_to_light * (1.0 + (1.0 - a2) * n_l / root_l) if n_l_raw > 0.0 else 0.0

@@ -115,18 +115,52 @@ def _grown(records):
 
 
 @njit(nogil=True, cache=True, error_model="numpy")
+def _cross(clip, a, b, line, side, steep, index, item, component, components, buffer, id_image, record):
+    """Fill the record of the crossing of row `index` (column, for a flat edge), and say whether there is one to be seen."""
+    height, width = buffer.shape[1], buffer.shape[2]
+    across, along = (0, 1) if steep else (1, 0)
+    size_across, size_along = (width, height) if steep else (height, width)
+    ndc_along = (index + 0.5) * 2.0 / size_along - 1.0
+    crossing = -(line[along] * ndc_along + line[2]) / line[across]
+    pixel = (crossing + 1.0) * 0.5 * size_across - 0.5
+    if not (pixel >= 0.0 and pixel < size_across - 1):
+        return False
+    before = int(np.floor(pixel))
+    inner_is_after = (line[across] > 0.0) == (side > 0)
+    inner, outer = (before + 1, before) if inner_is_after else (before, before + 1)
+    inner_row, inner_column = (index, inner) if steep else (inner, index)
+    outer_row, outer_column = (index, outer) if steep else (outer, index)
+    inner_id, outer_id = id_image[item, inner_row, inner_column], id_image[item, outer_row, outer_column]
+    if inner_id < 0 or inner_id == outer_id or components[inner_id] != component:
+        return False
+    depth = _edge_depth(clip, a, b, along, ndc_along)
+    if not (depth >= -1.0 and depth <= 1.0) or (outer_id >= 0 and buffer[item, outer_row, outer_column, 2] <= depth):
+        return False
+    distance = before + 1 - pixel if inner_is_after else pixel - before
+    inner_pixel, outer_pixel = inner_row * width + inner_column, outer_row * width + outer_column
+    slope = -0.5 * size_across if inner_is_after else 0.5 * size_across
+    if distance > 0.5:
+        record.target, record.source, record.blend = outer_pixel, inner_pixel, distance - 0.5
+    else:
+        record.target, record.source, record.blend = inner_pixel, outer_pixel, 0.5 - distance
+        slope = -slope
+    record.item, record.distance, record.vertex_a, record.vertex_b = item, distance, a, b
+    record.pair = 2 * (item * height * width + min(inner_pixel, outer_pixel)) + (0 if steep else 1)
+    _write_crossing_gradient(clip, a, b, line, across, along, ndc_along, crossing, slope, record)
+    return True
+
+
+@njit(nogil=True, cache=True, error_model="numpy")
 def find_crossings(start, stop, clip, items, edges, opposite_starts, opposite, opposite_faces, components, buffer, id_image, records):
     """Blends caused by edges start..stop (counted over all items), in that order; `records` only gives room to start with."""
     height, width = buffer.shape[1], buffer.shape[2]
     count = 0
     for position in range(start, stop):
         item, edge = position // len(edges), position % len(edges)
-        base = items[item, 2]
+        base, first_face = items[item, 2], items[item, 0]
         a, b = edges[edge, 0] + base, edges[edge, 1] + base
         line = _line(clip, a, b)
-        side = _inner_side(
-            clip, line, base, edge, items[item, 0], items[item, 0] + items[item, 1], opposite_starts, opposite, opposite_faces
-        )
+        side = _inner_side(clip, line, base, edge, first_face, first_face + items[item, 1], opposite_starts, opposite, opposite_faces)
         if side == 0:
             continue
         low, high = _visible_part(clip, a, b)
@@ -135,48 +169,15 @@ def find_crossings(start, stop, clip, items, edges, opposite_starts, opposite, o
         x0, x1 = _screen(clip, a, b, low, 0, width), _screen(clip, a, b, high, 0, width)
         y0, y1 = _screen(clip, a, b, low, 1, height), _screen(clip, a, b, high, 1, height)
         steep = abs(y1 - y0) >= abs(x1 - x0)
-        across, along = (0, 1) if steep else (1, 0)
-        size_across, size_along = (width, height) if steep else (height, width)
-        begin, end = (min(y0, y1), max(y0, y1)) if steep else (min(x0, x1), max(x0, x1))
-        component = components[opposite_faces[opposite_starts[edge]]]
-        first = int(np.ceil(min(max(begin, 0.0), float(size_along))))
-        last = int(np.ceil(min(max(end, 0.0), float(size_along))))
-        if line[across] == 0.0:
+        begin, end, size = (min(y0, y1), max(y0, y1), height) if steep else (min(x0, x1), max(x0, x1), width)
+        if line[0 if steep else 1] == 0.0:
             continue
-        for index in range(first, last):
-            ndc_along = (index + 0.5) * 2.0 / size_along - 1.0
-            crossing = -(line[along] * ndc_along + line[2]) / line[across]
-            pixel = (crossing + 1.0) * 0.5 * size_across - 0.5
-            if not (pixel >= 0.0 and pixel < size_across - 1):
-                continue
-            before = int(np.floor(pixel))
-            inner_is_after = (line[across] > 0.0) == (side > 0)
-            inner, outer = (before + 1, before) if inner_is_after else (before, before + 1)
-            inner_row, inner_column = (index, inner) if steep else (inner, index)
-            outer_row, outer_column = (index, outer) if steep else (outer, index)
-            inner_id, outer_id = id_image[item, inner_row, inner_column], id_image[item, outer_row, outer_column]
-            if inner_id < 0 or inner_id == outer_id or components[inner_id] != component:
-                continue
-            depth = _edge_depth(clip, a, b, along, ndc_along)
-            if not (depth >= -1.0 and depth <= 1.0):
-                continue
-            if outer_id >= 0 and buffer[item, outer_row, outer_column, 2] <= depth:
-                continue
+        component = components[opposite_faces[opposite_starts[edge]]]
+        for index in range(int(np.ceil(min(max(begin, 0.0), float(size)))), int(np.ceil(min(max(end, 0.0), float(size))))):
             if count == len(records):
                 records = _grown(records)
-            record = records[count]
-            count += 1
-            distance = before + 1 - pixel if inner_is_after else pixel - before
-            inner_pixel, outer_pixel = inner_row * width + inner_column, outer_row * width + outer_column
-            slope = -0.5 * size_across if inner_is_after else 0.5 * size_across
-            if distance > 0.5:
-                record.target, record.source, record.blend = outer_pixel, inner_pixel, distance - 0.5
-            else:
-                record.target, record.source, record.blend = inner_pixel, outer_pixel, 0.5 - distance
-                slope = -slope
-            record.item, record.distance, record.vertex_a, record.vertex_b = item, distance, a, b
-            record.pair = 2 * (item * height * width + min(inner_pixel, outer_pixel)) + (0 if steep else 1)
-            _write_crossing_gradient(clip, a, b, line, across, along, ndc_along, crossing, slope, record)
+            if _cross(clip, a, b, line, side, steep, index, item, component, components, buffer, id_image, records[count]):
+                count += 1
     return records[:count]
 
 
