@@ -12,6 +12,7 @@ from invgraphics.camera import Camera
 from invgraphics.errors import InputError
 from invgraphics.observation import Observation
 from invgraphics.transforms import transform_points
+from optim.distance_transform import measure_distance_to
 
 OWN, SEEN_THROUGH, UNKNOWN = 0, 1, 2
 """What a pixel says about an object: it is the object; the object is not there; something nearer, or the image's end, hides the answer."""
@@ -181,10 +182,8 @@ def silhouette_fields(evidence: ObjectEvidence) -> Float[Tensor, "n g g"]:
 
 
 def _distance_to_zero(mask: Bool[Tensor, "g g"]) -> Float[Tensor, "g g"]:
-    distance = cv2.distanceTransform(mask.cpu().numpy().astype(np.uint8), cv2.DIST_L2, cv2.DIST_MASK_PRECISE)
-    # The last bits depend on where the array lies in memory; squared distances are whole numbers.
-    exact = np.sqrt(np.rint(distance.astype(np.float64).clip(max=2 * len(mask)) ** 2))
-    return torch.from_numpy(exact).to(mask.device).clamp(max=float(len(mask)))
+    distance = torch.from_numpy(measure_distance_to(~mask.cpu().numpy()))
+    return distance.to(mask.device).clamp(max=float(len(mask)))
 
 
 def sample_fields(

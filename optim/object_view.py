@@ -10,6 +10,7 @@ import numpy as np
 from scipy.ndimage import distance_transform_edt
 
 from invgraphics.observation import Observation
+from optim.distance_transform import measure_distance_to
 from optim.field_kernels import free_space_field
 
 TRUNCATION = 0.02
@@ -106,8 +107,8 @@ def _view_object(
         owned=owned,
         measured=full_measured,
         barrier=barrier,
-        outside_px=_distance_to(owned),
-        excess_px=_distance_to(owned | hidden),
+        outside_px=measure_distance_to(owned),
+        excess_px=measure_distance_to(owned | hidden),
         points=points_camera[has_normal] @ R.T + centre,
         normals=normals[has_normal] @ R.T,
         noise=noise,
@@ -120,11 +121,6 @@ def _fill_with_plane(depth: np.ndarray, rays: np.ndarray, T_world_camera: np.nda
     descent = rays @ T_world_camera[2, :3]
     plane_depth = np.where(descent < -1e-6, -T_world_camera[2, 3] / np.minimum(descent, -1e-6), 0.0)
     return np.where(depth > 0, depth, plane_depth)
-
-
-def _distance_to(mask: np.ndarray) -> np.ndarray:
-    """(h, w) pixels to the nearest pixel of the mask."""
-    return cv2.distanceTransform((~mask).astype(np.uint8), cv2.DIST_L2, 5).astype(np.float64)
 
 
 def _bounding_window(mask: np.ndarray, margin: int) -> tuple[slice, slice]:

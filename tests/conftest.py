@@ -4,6 +4,8 @@ from pathlib import Path
 
 from jaxtyping import install_import_hook
 
+import invgraphics  # noqa: F401  (before torch: it sets how threads wait)
+
 ROOT = Path(__file__).parents[1]
 PACKAGES = ("invgraphics", "renderers", "optim", "grasp_sim", "robot")
 

@@ -32,10 +32,15 @@ def build_lattice(low: np.ndarray, high: np.ndarray, samples: int, finest: float
     """A lattice over a box with about `samples` points, `padding` of them beyond each side, no finer than `finest` metres."""
     extent = np.maximum(high - low, 1e-6)
     spacing = max(finest, float(np.cbrt(extent.prod() / samples)))
-    while np.prod(extent / spacing + 2 * padding + 1) > samples and spacing < extent.max():
+    counts = _count_samples(extent, spacing, padding)
+    while counts.prod() > samples and spacing < extent.max():
         spacing *= 1.05
-    counts = np.ceil(extent / spacing).astype(int) + 2 * padding + 1
+        counts = _count_samples(extent, spacing, padding)
     return Lattice(low - padding * spacing, spacing, (int(counts[0]), int(counts[1]), int(counts[2])))
+
+
+def _count_samples(extent: np.ndarray, spacing: float, padding: int) -> np.ndarray:
+    return np.ceil(extent / spacing).astype(int) + 2 * padding + 1
 
 
 def _kuhn_tetrahedra() -> np.ndarray:
