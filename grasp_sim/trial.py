@@ -11,6 +11,7 @@ import numpy as np
 from jaxtyping import Float
 from scipy.spatial.transform import Rotation
 
+from grasp_sim.floating import FloatingHand
 from grasp_sim.hands import Hand
 from grasp_sim.solids import PlacedSolid
 from grasp_sim.world import DEFAULT_DENSITY, DEFAULT_FRICTION, World
@@ -123,7 +124,7 @@ def push_apart(objects: Sequence[PlacedSolid]) -> tuple[PlacedSolid, ...]:
 
 
 class Trial:
-    """A floating hand in a world; `run` tries one grasp and leaves the hand where it ended, with what it holds."""
+    """One grasp of one object in a world; `run` leaves the hand where it ended, with what it holds."""
 
     def __init__(self, world: World, bodies: Sequence[int], target: int, hand: Hand, settings: TrialSettings, holds: Sequence[int] = ()):
         """`bodies` are all objects of the world, `target` the one that is wanted.
@@ -131,116 +132,38 @@ class Trial:
         `holds` are mounts that keep objects where they are until the closing hand touches the target: what stood still in the image
         stands still, even where its reconstructed shape would topple.
         """
-        self._holds = list(holds)
         self.world, self.bodies, self.target, self.hand, self.settings = world, tuple(bodies), target, hand, settings
-        self._every = max(1, round(0.02 / world.time_step))
+        self._holds = list(holds)
 
     def run(self, grasp: Grasp, T_world_hand: Float[np.ndarray, "4 4"]) -> GraspOutcome:
         """Comes in along z to `T_world_hand`, closes, lifts, holds."""
+        settings = self.settings
+        way_in = settings.approach_distance * T_world_hand[:3, 2]
         start = T_world_hand.copy()
-        start[:3, 3] -= self.settings.approach_distance * start[:3, 2]
-        self._enter(grasp, start)
-        if self._overlaps():
+        start[:3, 3] -= way_in
+        self.floating = FloatingHand(self.world, self.hand, grasp, start)
+        if self.floating.overlaps((*self.bodies, self.world.plane) if self.world.plane is not None else self.bodies):
             return GraspOutcome.BLOCKED
-        if not self._move(start, T_world_hand, stop_on_touch=True):
+        if not self.floating.move(way_in, settings.speed, settings.touch_force):
             return GraspOutcome.COLLISION
-        self._close(grasp)
-        if not self.world.contacts(self.body, self.target):
-            return GraspOutcome.NO_CONTACT
-        return self._lift_and_hold(T_world_hand)
-
-    def _enter(self, grasp: Grasp, T_world_hand: np.ndarray) -> None:
-        """Brings the hand into the world, in its pre-shape."""
-        world, hand = self.world, self.hand
-        T_world_root = T_world_hand @ np.linalg.inv(hand.T_root_hand)
-        self.body = world.add_urdf(hand.urdf, T_world_root, self_collision=True)
-        world.set_friction(self.body, hand.friction, spinning=hand.torsional_friction)
-        world.couple_joints(self.body, hand.couplings)
-        world.set_joint_positions(self.body, grasp.preshape)
-        self._drive(grasp.preshape, share=1.0)
-        self.mount = world.attach(self.body, T_world_root)
-
-    def _drive(self, targets: dict[str, float], share: float) -> None:
-        """Sends the motors towards targets at a share of their full speeds."""
-        motors = self.hand.motors
-        self.world.set_joint_targets(
-            self.body,
-            targets,
-            max_efforts={name: motors[name].effort for name in targets},
-            max_velocities={name: share * motors[name].velocity for name in targets},
-        )
-
-    def _overlaps(self) -> bool:
-        """Whether the hand overlaps any object or the plane where it stands."""
-        others = (*self.bodies, self.world.plane) if self.world.plane is not None else self.bodies
-        return any(contact.distance < -1e-4 for other in others for contact in self.world.near(self.body, other, 0.0))
-
-    def _move(self, start: np.ndarray, end: np.ndarray, *, stop_on_touch: bool) -> bool:
-        """Moves the mount straight from start to end; False where the hand touched something on the way and was to stop then."""
-        path = end[:3, 3] - start[:3, 3]
-        steps = max(1, round(float(np.linalg.norm(path)) / self.settings.speed / self.world.time_step))
-        pose = start.copy()
-        to_root = np.linalg.inv(self.hand.T_root_hand)
-        for k in range(1, steps + 1):
-            pose[:3, 3] = start[:3, 3] + path * (k / steps)
-            self.world.move_mount(self.mount, pose @ to_root)
-            self.world.step()
-            if stop_on_touch and (k % self._every == 0 or k == steps) and self._touches():
-                return False
-        return True
-
-    def _touches(self) -> bool:
-        """Whether the hand presses on anything harder than it may on its way in."""
-        return sum(contact.force for contact in self.world.contacts(self.body) if contact.body_b != self.body) > self.settings.touch_force
-
-    def _close(self, grasp: Grasp) -> None:
-        """Closes until the motors have stalled."""
-        settings, motors, world = self.settings, self.hand.motors, self.world
-        times = {name: abs(grasp.closed[name] - grasp.preshape[name]) / settings.closing_time for name in grasp.closed}
-        world.set_joint_targets(
-            self.body,
-            grasp.closed,
-            max_efforts={name: motors[name].effort for name in grasp.closed},
-            max_velocities={name: min(max(times[name], 1e-3), motors[name].velocity) for name in grasp.closed},
-        )
-        still = 0
-        slowest = {name: 0.05 * max(times[name], 1e-3) for name in times}
-        before = self._positions(grasp)
-        for _ in range(round((settings.closing_time + 1.0) / world.time_step / self._every)):
-            world.step(self._every)
-            if self._holds and world.contacts(self.body, self.target):
-                self._release()
-            after = self._positions(grasp)
-            span = self._every * world.time_step
-            still = still + 1 if all(abs(after[name] - before[name]) / span < slowest[name] for name in times) else 0
-            before = after
-            if still * span >= settings.stall_time:
-                break
+        self.floating.close(settings.closing_time, settings.stall_time, self._release_once_touched)
         self._release()
+        if not self._touched():
+            return GraspOutcome.NO_CONTACT
+        return self._lift_and_hold()
 
-    def _release(self) -> None:
-        for mount in self._holds:
-            self.world.detach(mount)
-        self._holds = []
-
-    def _positions(self, grasp: Grasp) -> dict[str, float]:
-        states = self.world.joint_states(self.body)
-        return {name: states[name].position for name in grasp.closed}
-
-    def _lift_and_hold(self, T_world_hand: np.ndarray) -> GraspOutcome:
-        """Straight up, then still; looks at the object at the end of each."""
-        settings, world = self.settings, self.world
+    def _lift_and_hold(self) -> GraspOutcome:
+        """Straight up, then still; looks at the object at the end of the rise and four times after."""
+        settings = self.settings
         before = self._object_height()
-        raised = T_world_hand.copy()
-        raised[2, 3] += settings.lift_height
-        self._move(T_world_hand, raised, stop_on_touch=False)
+        self.floating.move(np.array([0.0, 0.0, settings.lift_height]), settings.speed)
         rise = self._object_height() - before
         if not np.isfinite(rise):
             return GraspOutcome.UNSTABLE
         if not self._keeps(rise):
             return GraspOutcome.NOT_LIFTED if rise < 0.2 * settings.lift_height else GraspOutcome.SLIPPED
         for _ in range(4):
-            world.step(round(settings.hold_time / 4 / world.time_step))
+            self.world.step(round(settings.hold_time / 4 / self.world.time_step))
             rise = self._object_height() - before
             if not np.isfinite(rise):
                 return GraspOutcome.UNSTABLE
@@ -250,11 +173,23 @@ class Trial:
 
     def _keeps(self, rise: float) -> bool:
         """Whether the object is up and the hand touches it."""
-        return rise >= self.settings.lifted_share * self.settings.lift_height and bool(self.world.contacts(self.body, self.target))
+        return rise >= self.settings.lifted_share * self.settings.lift_height and self._touched()
+
+    def _touched(self) -> bool:
+        return bool(self.world.contacts(self.floating.body, self.target))
 
     def _object_height(self) -> float:
         """Height of the object's centre of mass, metres."""
         return float(self.world.centre_of_mass(self.target)[2])
+
+    def _release_once_touched(self) -> None:
+        if self._holds and self._touched():
+            self._release()
+
+    def _release(self) -> None:
+        for mount in self._holds:
+            self.world.detach(mount)
+        self._holds = []
 
 
 def _within_reach(item: PlacedSolid, T_world_hand: Float[np.ndarray, "4 4"]) -> bool:
