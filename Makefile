@@ -2,7 +2,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: install test demo lint clean
+.PHONY: install test demo bench lint clean
 
 install: $(VENV)/installed
 
@@ -17,6 +17,9 @@ test: install
 
 demo: install
 	$(BIN)/invgraphics demo --out demo_out --overwrite
+
+bench: install
+	$(BIN)/python -m tests.benchmarks.rendering --out out/rendering.json
 
 lint: install
 	$(BIN)/ruff check .

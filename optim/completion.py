@@ -1,8 +1,9 @@
-"""From what was seen of each object to a closed mesh: two hypotheses of its unseen side, the evidence for each, the choice.
+"""From what was seen of each object to a closed mesh: hypotheses of its unseen side, the evidence for each, the choice.
 
 A superquadric (box, cylinder, ellipsoid) says most about the unseen side, so it is taken where it explains all that was seen: the
-measured points, and the space seen to be empty. Else the object is what lies between its visible surface and its shadow on the
-table, less the space seen to be empty.
+measured points, and the space seen to be empty. Next comes an upright surface of revolution (bowls, cups, plates), where turning the
+visible surface does not contradict the image. Else the object is what lies between its visible surface and its shadow on the table,
+less the space seen to be empty.
 """
 
 from dataclasses import replace
@@ -24,6 +25,7 @@ from optim.hypotheses import (
     choose_points,
 )
 from optim.object_view import ObjectView
+from optim.revolution import UprightAxis, bound_revolution, find_upright_axis, measure_radius
 from optim.superquadrics import Superquadric, fit_superquadrics
 
 _RIPPLE_PASSES = 10
@@ -38,6 +40,7 @@ _FREE_TOLERANCE = 0.003
 _ACCEPTED_MISFIT = 0.0008
 _ACCEPTED_RELATIVE_MISFIT = 0.008
 _THINNEST = 0.004
+"""Metres: no visible surface belongs to anything thinner."""
 
 
 def complete_object(view: ObjectView, generator: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
@@ -54,17 +57,26 @@ def choose_hypothesis(view: ObjectView, generator: np.random.Generator) -> Hypot
     Where the lattice is too coarse for what was seen (a few pixels, a sheet of paper), the hull of the visible points remains.
     """
     primitive = fit_superquadrics(view, generator)[0]
-    workspace = build_workspace(view, *_bound_region(view, primitive))
+    axis = find_upright_axis(view, generator) if view.has_plane else None
+    workspace = build_workspace(view, *_bound_region(view, primitive, axis))
+    wall = bound_shell(workspace, _THINNEST)
     floor = 0.0 if view.has_plane else float(view.points[:, 2].min())
-    shadow = build_hypothesis("shadow", workspace, bound_shadow(workspace, generator, floor))
+    shadow = build_hypothesis("shadow", workspace, np.minimum(bound_shadow(workspace, generator, floor), wall))
     if shadow is None:
         return build_hull(view.points)
     whole = build_hypothesis("superquadric", _carve_by_plane_alone(workspace), primitive.field(workspace.points))
-    if whole is None or _is_thinner_than_seen(whole, workspace):
-        return shadow
-    unexplained = max(measure_misfit(view, whole, generator) - measure_misfit(view, shadow, generator), 0.0)
-    unexplained += measure_violation(view, whole, generator)
-    return whole if unexplained < max(_ACCEPTED_MISFIT, _ACCEPTED_RELATIVE_MISFIT * _extent(view.points)) else shadow
+    unexplained = np.inf
+    if whole is not None and not _is_thinner_than_seen(whole, workspace, wall):
+        unexplained = max(measure_misfit(view, whole, generator) - measure_misfit(view, shadow, generator), 0.0)
+        unexplained += measure_violation(view, whole, generator)
+    accepted = max(_ACCEPTED_MISFIT, _ACCEPTED_RELATIVE_MISFIT * _extent(view.points))
+    if unexplained < accepted / 2:
+        return whole
+    if axis is not None and axis.is_plausible:
+        turned = build_hypothesis("revolution", workspace, np.minimum(bound_revolution(workspace, axis), wall))
+        if turned is not None:
+            return turned
+    return whole if unexplained < accepted else shadow
 
 
 def measure_misfit(view: ObjectView, hypothesis: Hypothesis, generator: np.random.Generator) -> float:
@@ -90,12 +102,15 @@ def build_hull(points: np.ndarray) -> Hypothesis:
     return Hypothesis("hull", points[used], faces.astype(np.int64))
 
 
-def _bound_region(view: ObjectView, primitive: Superquadric) -> tuple[np.ndarray, np.ndarray]:
-    """Opposite corners of the box that holds what is visible, its shadow and the primitive, as far as they are near."""
+def _bound_region(view: ObjectView, primitive: Superquadric, axis: UprightAxis | None) -> tuple[np.ndarray, np.ndarray]:
+    """Opposite corners of the box that holds what is visible, its shadow, the primitive and the turned shape, as far as they are near."""
     low, high = view.points.min(0), view.points.max(0)
     reach, half = _REACH * _extent(view.points), np.abs(primitive.R) @ primitive.radii
     low = np.minimum(low, np.maximum(primitive.centre - half, low - reach))
     high = np.maximum(high, np.minimum(primitive.centre + half, high + reach))
+    if axis is not None and axis.is_plausible:
+        radius = min(measure_radius(view, axis), reach)
+        low[:2], high[:2] = np.minimum(low[:2], axis.place - radius), np.maximum(high[:2], axis.place + radius)
     if view.has_plane:
         low[2] = 0.0
     return low, np.maximum(high, low + 1e-3)
@@ -106,9 +121,9 @@ def _carve_by_plane_alone(workspace: Workspace) -> Workspace:
     return replace(workspace, carved=below)
 
 
-def _is_thinner_than_seen(hypothesis: Hypothesis, workspace: Workspace) -> bool:
+def _is_thinner_than_seen(hypothesis: Hypothesis, workspace: Workspace, wall: np.ndarray) -> bool:
     """Whether a shape holds less than a thin shell behind the visible surface: a primitive that has collapsed onto an edge."""
-    shell = build_hypothesis("shell", workspace, bound_shell(workspace, _THINNEST))
+    shell = build_hypothesis("shell", workspace, wall)
     return shell is not None and _enclosed(hypothesis) < _enclosed(shell)
 
 

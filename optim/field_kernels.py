@@ -7,8 +7,7 @@ import numpy as np
 from numba import njit, prange
 
 
-@njit(cache=True, parallel=True)
-def free_space_field(points, R, t, K, barrier, outside_px, truncation, values):
+def _free_space_field(points, R, t, K, barrier, outside_px, truncation, values):
     """How far each world point lies in space that was seen to be empty; negative behind the measured surface.
 
     Args:
@@ -37,6 +36,18 @@ def free_space_field(points, R, t, K, barrier, outside_px, truncation, values):
         if aside > 0.0 and depth_gap > aside:
             depth_gap = aside
         values[i] = min(max(depth_gap, -truncation), truncation)
+
+
+# Waking the other cores costs more than a few thousand points take, tenfold on a busy machine.
+_free_space_field_serial = njit(cache=True)(_free_space_field)
+_free_space_field_parallel = njit(cache=True, parallel=True)(_free_space_field)
+_WORTH_SHARING = 100_000
+
+
+def free_space_field(points, R, t, K, barrier, outside_px, truncation, values):
+    """See `_free_space_field`; over all cores where there are many points."""
+    kernel = _free_space_field_parallel if len(points) > _WORTH_SHARING else _free_space_field_serial
+    kernel(points, R, t, K, barrier, outside_px, truncation, values)
 
 
 @njit(cache=True, parallel=True)

@@ -14,7 +14,7 @@ from invgraphics.geometry.isosurface import Lattice, build_lattice, extract_isos
 from optim.field_kernels import convex_field
 from optim.object_view import ObjectView
 
-LATTICE_SAMPLES = 260_000
+LATTICE_SAMPLES = 450_000
 FINEST_SPACING = 0.0008
 """Metres; thinner details than two of these are lost."""
 TRUNCATED_AWAY = 0.02

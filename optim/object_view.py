@@ -15,6 +15,8 @@ from optim.field_kernels import free_space_field
 
 TRUNCATION = 0.02
 """Free-space distances are clipped to this, metres."""
+_LEAST_HEIGHT = 0.003
+"""Metres over the support plane at which a visible surface stands at the least: what lies on the plane has a thickness."""
 _MIN_CORE_PIXELS = 50
 _WINDOW_MARGIN = 24
 """Pixels around the mask in which occluders are looked for."""
@@ -92,7 +94,10 @@ def _view_object(
     surface = _smooth_depth(depth[window], measured, noise)
     nearest = distance_transform_edt(~measured, return_distances=False, return_indices=True)
     barrier = background.copy()
-    barrier[window] = np.where(owned[window], surface[nearest[0], nearest[1]], background[window])
+    visible = surface[nearest[0], nearest[1]]
+    if has_plane:
+        visible = np.minimum(visible, _plane_depth(rays[window], T_world_camera, height=_LEAST_HEIGHT))
+    barrier[window] = np.where(owned[window], visible, background[window])
     points_camera = rays[window] * surface[..., None]
     normals, has_normal = _compute_normals(points_camera, measured)
     R, centre = T_world_camera[:3, :3], T_world_camera[:3, 3]
@@ -118,9 +123,14 @@ def _view_object(
 
 def _fill_with_plane(depth: np.ndarray, rays: np.ndarray, T_world_camera: np.ndarray) -> np.ndarray:
     """Depth with holes filled by the support plane; rays that miss the plane stay 0."""
+    plane_depth = _plane_depth(rays, T_world_camera, height=0.0)
+    return np.where(depth > 0, depth, np.where(np.isfinite(plane_depth), plane_depth, 0.0))
+
+
+def _plane_depth(rays: np.ndarray, T_world_camera: np.ndarray, height: float) -> np.ndarray:
+    """(h, w) depth at which rays meet the horizontal plane at a height, metres; infinite where they do not."""
     descent = rays @ T_world_camera[2, :3]
-    plane_depth = np.where(descent < -1e-6, -T_world_camera[2, 3] / np.minimum(descent, -1e-6), 0.0)
-    return np.where(depth > 0, depth, plane_depth)
+    return np.where(descent < -1e-6, (height - T_world_camera[2, 3]) / np.minimum(descent, -1e-6), np.inf)
 
 
 def _bounding_window(mask: np.ndarray, margin: int) -> tuple[slice, slice]:

@@ -31,11 +31,22 @@ def test_bowl_keeps_the_hollow_that_was_seen():
     solid = bowl()
     view = view_objects(photograph([solid], noise=5e-4, eye=(0.0, -0.2, 0.36)), has_plane=True)[0]
     hypothesis = choose_hypothesis(view, np.random.default_rng(0))
-    assert hypothesis.name == "shadow"
+    assert hypothesis.name == "revolution"
+    assert score(hypothesis.vertices, hypothesis.faces, solid).completeness_mm < 2.5
     assert measure_violation(view, hypothesis, np.random.default_rng(0)) < 5e-4
     hollow = torch.tensor([[0.0, 0.0, 0.03], [0.0, 0.0, 0.02]], dtype=torch.float64)
     winding = compute_winding_number(hollow, torch.as_tensor(hypothesis.vertices), torch.as_tensor(hypothesis.faces))
     assert (winding.abs() < 0.5).all()
+
+
+def test_what_no_primitive_explains_is_filled_down_to_the_table_and_carved():
+    corner = trimesh.util.concatenate([box((0.08, 0.03, 0.03)), box((0.03, 0.03, 0.07), x=0.025)])
+    view = view_objects(photograph([corner], noise=5e-4), has_plane=True)[0]
+    hypothesis = choose_hypothesis(view, np.random.default_rng(0))
+    assert hypothesis.name == "shadow"
+    scores = score(hypothesis.vertices, hypothesis.faces, corner)
+    assert scores.accuracy_mm < 4
+    assert scores.completeness_mm < 4
 
 
 def test_mesh_is_closed_outward_and_above_the_table():
