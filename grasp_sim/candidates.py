@@ -29,6 +29,8 @@ class CandidateSettings:
 
     friction: float = 0.5
     """Coefficient whose cone contact normals must lie in; below the trials' 0.6, to leave a reserve."""
+    narrowest: float = 0.002
+    """Metres; thinner walls are left alone."""
     surface_points: int = 400
     """Points on the object that rays start from."""
     approach_angles: int = 12
@@ -104,7 +106,8 @@ def find_candidates(
     surface = _world_surface(objects[index])
     pairs = find_pairs(surface, settings, generator)
     if len(pairs.width) == 0:
-        return [], "no two points of its surface oppose each other within the friction cone"
+        least = 1e3 * settings.narrowest
+        return [], f"no two points of its surface, {least:.0f} mm or more apart, oppose each other within the friction cone"
     points = np.concatenate([_sample_points(_world_surface(item), generator) for item in objects])
     centre_of_mass = (objects[index].T_world_body @ objects[index].solid.T_body_inertial)[:3, 3]
     extent = float(np.ptp(surface.vertices, axis=0).max())
@@ -144,7 +147,7 @@ def find_pairs(surface: Polyhedron, settings: CandidateSettings, generator: np.r
     end_cosine = np.where(hit >= 0, (directions * normals[hit]).sum(-1), -1.0)
     rim = 1 / np.sqrt(1 + settings.friction**2)
     cosine = np.minimum(start_cosine, end_cosine)
-    kept = (cosine >= rim) & (distance > 2e-3)
+    kept = (cosine >= rim) & (distance > settings.narrowest)
     origins, directions, distance = origins[kept], directions[kept], distance[kept]
     quality = (cosine[kept] - rim) / (1 - rim)
     return Pairs(origins + 0.5 * distance[:, None] * directions, directions, distance, quality)

@@ -1,0 +1,265 @@
+"""Clutter removal as VGN and GIGA measure it: see the table once from the side, grasp, take the object away, until it is clear.
+
+A round ends when nothing is left, no grasp is found, or two grasps in a row failed. GSR is successes / attempts, DR removed / all objects.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+
+import numpy as np
+import torch
+import trimesh
+
+from grasp_sim.candidates import CandidateSettings
+from grasp_sim.clutter import Model, Protocol, Table, View, calibrate_depth, photograph, set_table, world_points
+from grasp_sim.convex import solid_from_surface
+from grasp_sim.floating import FloatingHand
+from grasp_sim.hands import Hand
+from grasp_sim.pool import TrialPool
+from grasp_sim.search import SearchSettings, search_grasps
+from grasp_sim.solids import PlacedSolid, build_solid
+from grasp_sim.trial import GraspOutcome, TrialSettings
+from grasp_sim.world import World
+from invgraphics.errors import InputError
+from invgraphics.geometry.mesh import Mesh, load_mesh
+from invgraphics.grasp import Grasp
+
+Perception = Callable[[View, int], Sequence[PlacedSolid]]
+"""From a view and a seed to solids in the world frame. A module's function, for it runs in other processes."""
+
+_MESH_FILES = (".ply", ".obj", ".stl", ".off", ".glb")
+_OPEN_SHARE = 0.1
+"""Share of a one-motor hand's opening that must be left when it holds something."""
+_MOST_FAILURES = 2
+"""In a row."""
+_FEWEST_POINTS = 50
+"""Visible points for a hull."""
+
+
+def _default_search() -> SearchSettings:
+    """Walls so thin that the protocol would take the closed hand for empty are not worth trying (jaw: a tenth of 80 mm)."""
+    return SearchSettings(
+        batch=10,
+        batches=2,
+        finalists=3,
+        final_trials=6,
+        max_trials=80,
+        trial=TrialSettings(touch_force=0.0),
+        candidate=CandidateSettings(narrowest=0.01),
+    )
+
+
+@dataclass(frozen=True)
+class ClutterSettings:
+    """One benchmark."""
+
+    protocol: Protocol
+    objects: int = 5
+    """On the table at the start of a round."""
+    search: SearchSettings = field(default_factory=_default_search)
+    trial: TrialSettings = field(default_factory=lambda: TrialSettings(touch_force=0.0))
+    """How a grasp is carried out: any touch on the way in is a failure, as in VGN."""
+
+
+@dataclass(frozen=True)
+class Attempt:
+    """One executed grasp."""
+
+    outcome: str
+    """In words."""
+    success: bool
+    removed: str | None
+    """Name of the object that was taken away."""
+    predicted: float
+    """Success rate in the search."""
+    trials: int
+    """Behind that rate."""
+
+
+@dataclass(frozen=True)
+class Round:
+    """What happened in one round."""
+
+    number: int
+    objects: int
+    """On the table at the start."""
+    attempts: tuple[Attempt, ...]
+    ended: str
+    """Why, in words."""
+
+    @property
+    def successes(self) -> int:
+        """How many attempts succeeded, each of which removed one object."""
+        return sum(attempt.success for attempt in self.attempts)
+
+
+def load_models(folder: Path, unit_m: float, largest_m: float) -> tuple[list[Model], dict[str, str]]:
+    """The meshes of a folder, by name, no longer than `largest_m` at full size; and what was changed or left out, with the reason.
+
+    A surface that is not closed is replaced by its convex hull. `InputError` where nothing usable is there.
+    """
+    if not folder.is_dir():
+        raise InputError(f"{folder}: no such folder of meshes")
+    models, notes = [], {}
+    for path in sorted(file for file in folder.iterdir() if file.suffix.lower() in _MESH_FILES):
+        mesh = load_mesh(path, unit_m)
+        longest = float((mesh.vertices.max(0).values - mesh.vertices.min(0).values).max())
+        if longest > largest_m:
+            notes[path.name] = f"left out: {100 * longest:.1f} cm long"
+            continue
+        closed = _closed(mesh)
+        if closed is not mesh:
+            notes[path.name] = "not closed: its convex hull is used"
+        models.append(Model(path.stem, closed))
+    if not models:
+        kinds = ", ".join(_MESH_FILES)
+        raise InputError(f"{folder}: no mesh ({kinds}) of at most {100 * largest_m:.0f} cm; is --unit right?")
+    return models, notes
+
+
+def _closed(mesh: Mesh) -> Mesh:
+    """The mesh if it bounds a solid, else its convex hull."""
+    if solid_from_surface(mesh.vertices.double().numpy(), mesh.faces.numpy()) is not None:
+        return mesh
+    hull = trimesh.convex.convex_hull(mesh.vertices.double().numpy())
+    return Mesh(torch.tensor(np.array(hull.vertices), dtype=mesh.vertices.dtype), torch.tensor(np.array(hull.faces), dtype=torch.int64))
+
+
+def play_round(models: Sequence[Model], hand: Hand, perceive: Perception, settings: ClutterSettings, seed: int, number: int) -> Round:
+    """One round; the same for the same seed and number."""
+    generator = np.random.default_rng([seed, number])
+    attempts: list[Attempt] = []
+    with World() as world, TrialPool(1) as pool:
+        table = set_table(world, models, settings.protocol, settings.objects, generator)
+        count, failures = len(table.solids), 0
+        while table.solids and failures < _MOST_FAILURES:
+            view = photograph(table, generator, f"round {number}, view {len(attempts)}")
+            grasp = _decide(perceive(view, seed), hand, settings.search, int(generator.integers(2**31)), pool)
+            if isinstance(grasp, str):
+                return Round(number, count, tuple(attempts), grasp)
+            attempts.append(_execute(table, hand, grasp, settings.trial))
+            failures = 0 if attempts[-1].success else failures + 1
+            world.settle(table.solids, max_seconds=2.0)
+            table.drop_outsiders()
+    return Round(number, count, tuple(attempts), "two failures in a row" if table.solids else "nothing is left on the table")
+
+
+def _decide(objects: Sequence[PlacedSolid], hand: Hand, settings: SearchSettings, seed: int, pool: TrialPool) -> Grasp | str:
+    """The best grasp, or why there is none."""
+    if not objects:
+        return "no object was seen"
+    result = search_grasps(objects, hand, seed=seed, settings=settings, pool=pool)
+    if not result.ranked:
+        return "no grasp was found: " + "; ".join(f"{objects[k].name}: {why}" for k, why in sorted(result.failures.items()))
+    return result.grasps[0]
+
+
+def _execute(table: Table, hand: Hand, grasp: Grasp, settings: TrialSettings) -> Attempt:
+    """Carries out a grasp on the true objects; takes away what it holds."""
+    start = grasp.T_world_hand.copy()
+    way_in = settings.approach_distance * start[:3, 2]
+    start[:3, 3] -= way_in
+    floating = FloatingHand(table.world, hand, grasp, start)
+    outcome, held = _grasp_blindly(table, floating, way_in, settings)
+    floating.leave()
+    name = None
+    if held is not None:
+        name = table.solids[held][0]
+        table.remove(held)
+    return Attempt(outcome, held is not None, name, grasp.success_rate, grasp.trials)
+
+
+def _grasp_blindly(table: Table, floating: FloatingHand, way_in: np.ndarray, settings: TrialSettings) -> tuple[str, int | None]:
+    """In, close, back out by 10 cm (straight up for grasps from the side); in words what came of it, and what is held, if anything."""
+    world = table.world
+    if floating.overlaps((*table.solids, world.plane)):
+        return GraspOutcome.BLOCKED.value, None
+    if not floating.move(way_in, settings.speed, settings.touch_force):
+        return GraspOutcome.COLLISION.value, None
+    floating.close(settings.closing_time, settings.stall_time)
+    if not any(world.contacts(floating.body, body) for body in table.solids):
+        return GraspOutcome.NO_CONTACT.value, None
+    approach = way_in / np.linalg.norm(way_in)
+    back = -approach if approach[2] < -np.cos(np.pi / 3) else np.array([0.0, 0.0, 1.0])
+    floating.move(settings.lift_height * back, settings.speed)
+    touching = [body for body in table.solids if world.contacts(floating.body, body)]
+    if not touching:
+        return GraspOutcome.SLIPPED.value, None
+    if not _is_open(floating):
+        return "the hand touches something but is less than a tenth open, which counts as empty", None
+    return GraspOutcome.SUCCESS.value, max(touching, key=lambda body: world.centre_of_mass(body)[2])
+
+
+def _is_open(floating: FloatingHand) -> bool:
+    """Whether a one-motor hand is more than a tenth open (VGN's test). Hands with more motors close around things."""
+    motors = floating.hand.motors
+    if len(motors) > 1:
+        return True
+    ((name, position),) = floating.motor_joints().items()
+    closed, opened = floating.grasp.closed[name], floating.hand.templates[0].opened[name]
+    return abs(position - closed) > _OPEN_SHARE * abs(opened - closed)
+
+
+@dataclass(frozen=True)
+class Score:
+    """A ratio in percent with its 95 % interval."""
+
+    percent: float
+    low: float
+    high: float
+
+
+def score_rounds(rounds: Sequence[Round], seed: int) -> tuple[Score, Score]:
+    """GSR and DR; intervals by drawing rounds with replacement (percentiles of 2000 bootstrap samples)."""
+    table = np.array([[each.successes, len(each.attempts), each.objects] for each in rounds], dtype=float)
+    drawn = table[np.random.default_rng(seed).integers(len(table), size=(2000, len(table)))].sum(1)
+    return _score(table.sum(0), drawn, 1), _score(table.sum(0), drawn, 2)
+
+
+def _score(total: np.ndarray, drawn: np.ndarray, column: int) -> Score:
+    ratios = 100 * drawn[:, 0] / np.maximum(drawn[:, column], 1)
+    low, high = np.percentile(ratios, [2.5, 97.5])
+    return Score(float(100 * total[0] / max(total[column], 1)), float(low), float(high))
+
+
+def run_clutter(
+    models: Sequence[Model],
+    hand: Hand,
+    perceive: Perception,
+    settings: ClutterSettings,
+    *,
+    rounds: int,
+    seed: int,
+    pool: TrialPool,
+    progress: Callable[[int, int], None] = lambda done, rounds: None,
+) -> list[Round]:
+    """All rounds, spread over the pool's processes; the same for any number of them."""
+    played = []
+    for each in pool.map(play_round, [(tuple(models), hand, perceive, settings, seed, number) for number in range(rounds)]):
+        played.append(each)
+        progress(len(played), rounds)
+    return played
+
+
+def describe_rounds(rounds: Sequence[Round]) -> list[dict]:
+    """As JSON takes them."""
+    return [asdict(each) for each in rounds]
+
+
+def see_truth(view: View, seed: int) -> Sequence[PlacedSolid]:
+    """The upper bound: perception without error."""
+    return view.truth
+
+
+def see_hulls(view: View, seed: int) -> Sequence[PlacedSolid]:
+    """The lower bound: the convex hull of each object's visible points, with the true segmentation."""
+    points = world_points(calibrate_depth(view.observation))
+    solids = []
+    for k, item in enumerate(view.truth):
+        mine = points[(view.seen == k) & view.observation.valid.numpy()]
+        if len(mine) >= _FEWEST_POINTS:
+            hull = trimesh.convex.convex_hull(mine)
+            mesh = Mesh(torch.tensor(np.array(hull.vertices)), torch.tensor(np.array(hull.faces), dtype=torch.int64))
+            solids.append(PlacedSolid(build_solid(mesh), np.eye(4), item.name))
+    return solids

@@ -1,0 +1,152 @@
+"""`invgraphics benchmark clutter`: the clutter removal experiment of VGN and GIGA on any folder of meshes."""
+
+import argparse
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+
+import numpy as np
+import torch
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+
+from grasp_sim.benchmark import (
+    ClutterSettings,
+    Perception,
+    Round,
+    Score,
+    describe_rounds,
+    load_models,
+    run_clutter,
+    score_rounds,
+    see_hulls,
+    see_truth,
+)
+from grasp_sim.clutter import Protocol, View, calibrate_depth
+from grasp_sim.hands import available_hands, load_hand
+from grasp_sim.pool import TrialPool
+from grasp_sim.solids import PlacedSolid, place_scene
+from invgraphics.errors import InputError
+from invgraphics.observation import Observation
+from invgraphics.output import claim_output_folder, write_json
+from invgraphics.plane import find_support_plane
+from invgraphics.segment.proposals import propose_masks
+from optim.reconstruct import reconstruct
+
+_UNITS = {"m": 1.0, "mm": 1e-3}
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """The command's arguments."""
+    parser.add_argument("what", choices=["clutter"], help="clutter removal: five objects, one noisy side view, until the table is clear")
+    parser.add_argument("--objects", type=Path, required=True, metavar="DIR", help="folder of meshes, upright in their own frames")
+    parser.add_argument("--unit", choices=sorted(_UNITS), default="m", help="of the meshes (default m)")
+    parser.add_argument("--largest", type=float, default=0.15, metavar="M", help="leave out longer meshes, metres (default 0.15)")
+    parser.add_argument("--protocol", choices=[each.value for each in Protocol], required=True, help="upright side by side, or poured")
+    parser.add_argument("--hand", default="parallel_jaw", metavar="NAME", help=f"{', '.join(available_hands())}, or a description's path")
+    parser.add_argument("--rounds", type=int, default=100, metavar="N", help="default 100")
+    parser.add_argument("--seed", type=int, default=0, help="of every random choice (default 0)")
+    parser.add_argument(
+        "--perception",
+        choices=sorted(_PERCEPTIONS),
+        default="reconstruction",
+        help="what grasps are planned on: the reconstruction (default), it with true masks, the true meshes, hulls of the visible points",
+    )
+    parser.add_argument("--processes", type=int, metavar="N", help="default: one for each core; the result does not depend on it")
+    parser.add_argument("--out", type=Path, required=True, help="folder for results.json")
+    parser.add_argument("--overwrite", action="store_true", help="replace what an earlier run wrote to OUT")
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Plays the rounds, writes `results.json`, prints both rates."""
+    for name in ("rounds", "processes", "largest"):
+        value = getattr(arguments, name)
+        if value is not None and value <= 0:
+            raise InputError(f"--{name} is {value}; it must be positive")
+    hand = load_hand(arguments.hand)
+    models, notes = load_models(arguments.objects, _UNITS[arguments.unit], arguments.largest)
+    claim_output_folder(arguments.out, arguments.overwrite)
+    settings = ClutterSettings(Protocol(arguments.protocol))
+    perceive = _PERCEPTIONS[arguments.perception]
+    options = {"rounds": arguments.rounds, "seed": arguments.seed}
+    with TrialPool(arguments.processes) as pool, _show_progress(Console(stderr=True)) as progress:
+        rounds = run_clutter(models, hand, perceive, settings, **options, pool=pool, progress=progress)
+    gsr, dr = score_rounds(rounds, arguments.seed)
+    write_json(arguments.out / "results.json", _describe(arguments, rounds, gsr, dr, notes))
+    _print_result(Console(highlight=False), arguments, rounds, gsr, dr, len(models), notes)
+    return 0
+
+
+def see_reconstruction(view: View, seed: int) -> Sequence[PlacedSolid]:
+    """Objects reconstructed from the noisy view alone, masks proposed; in the true world frame by the known camera pose."""
+    observation = calibrate_depth(view.observation)
+    plane = find_support_plane(observation, torch.Generator().manual_seed(seed))
+    if plane is None:
+        return []
+    return _reconstruct(observation.with_masks(propose_masks(observation, plane)), seed)
+
+
+def see_reconstruction_with_masks(view: View, seed: int) -> Sequence[PlacedSolid]:
+    """The same with the true masks."""
+    masks = torch.tensor(np.stack([view.seen == k for k in range(len(view.truth))]))
+    visible = [k for k in range(len(masks)) if bool(masks[k].any())]
+    return _reconstruct(calibrate_depth(view.observation).with_masks(masks[visible]), seed)
+
+
+_PERCEPTIONS: dict[str, Perception] = {
+    "reconstruction": see_reconstruction,
+    "reconstruction-with-masks": see_reconstruction_with_masks,
+    "truth": see_truth,
+    "hull": see_hulls,
+}
+
+
+def _reconstruct(observation: Observation, seed: int) -> Sequence[PlacedSolid]:
+    """Nothing where no mask holds enough depth."""
+    T_world_camera = observation.camera.T_world_camera.double().numpy()
+    in_camera_frame = observation.with_camera_pose(torch.eye(4, dtype=observation.depth.dtype))
+    try:
+        scene = reconstruct(in_camera_frame, seed=seed).scene
+    except InputError:
+        return []
+    T_world_scene = T_world_camera @ np.linalg.inv(scene.camera.T_world_camera.detach().double().numpy())
+    return [PlacedSolid(item.solid, T_world_scene @ item.T_world_body, item.name) for item in place_scene(scene)]
+
+
+@contextmanager
+def _show_progress(console: Console) -> Iterator[Callable[[int, int], None]]:
+    """A bar over the rounds."""
+    columns = (TextColumn("rounds"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
+    with Progress(*columns, console=console) as bars:
+        task = bars.add_task("rounds", total=None)
+        yield lambda done, rounds: bars.update(task, completed=done, total=rounds)
+
+
+def _describe(arguments: argparse.Namespace, rounds: Sequence[Round], gsr: Score, dr: Score, notes: dict[str, str]) -> dict:
+    return {
+        "benchmark": "clutter",
+        "protocol": arguments.protocol,
+        "hand": arguments.hand,
+        "perception": arguments.perception,
+        "seed": arguments.seed,
+        "gsr": gsr.percent,
+        "gsr_interval": [gsr.low, gsr.high],
+        "dr": dr.percent,
+        "dr_interval": [dr.low, dr.high],
+        "objects_changed": notes,
+        "rounds": describe_rounds(rounds),
+    }
+
+
+def _print_result(
+    console: Console, arguments: argparse.Namespace, rounds: Sequence[Round], gsr: Score, dr: Score, count: int, notes: dict[str, str]
+) -> None:
+    for name, note in notes.items():
+        console.print(f"{name}: {note}", soft_wrap=True)
+    attempts = sum(len(each.attempts) for each in rounds)
+    console.print(
+        f"{arguments.protocol}, {arguments.hand}, {arguments.perception}: {len(rounds)} rounds, {count} meshes, {attempts} attempts"
+    )
+    console.print(f"GSR {gsr.percent:.1f} % (95 % interval {gsr.low:.1f} to {gsr.high:.1f})")
+    console.print(f"DR  {dr.percent:.1f} % (95 % interval {dr.low:.1f} to {dr.high:.1f})")
+    console.print(f"wrote {arguments.out}/results.json", soft_wrap=True)
