@@ -56,17 +56,16 @@ def choose_hypothesis(view: ObjectView, generator: np.random.Generator) -> Hypot
 
     Where the lattice is too coarse for what was seen (a few pixels, a sheet of paper), the hull of the visible points remains.
     """
-    primitive = fit_superquadrics(view, generator)[0]
     axis = find_upright_axis(view, generator) if view.has_plane else None
-    workspace = build_workspace(view, *_bound_region(view, primitive, axis))
-    wall = bound_shell(workspace, _THINNEST)
+    workspace = build_workspace(view, *_bound_region(view, axis))
+    wall = bound_shell(workspace, max(_THINNEST, 2 * workspace.lattice.spacing))
     floor = 0.0 if view.has_plane else float(view.points[:, 2].min())
     shadow = build_hypothesis("shadow", workspace, np.minimum(bound_shadow(workspace, generator, floor), wall))
     if shadow is None:
         return build_hull(view.points)
-    whole = build_hypothesis("superquadric", _carve_by_plane_alone(workspace), primitive.field(workspace.points))
+    whole = _build_primitive(view, fit_superquadrics(view, generator)[0])
     unexplained = np.inf
-    if whole is not None and not _is_thinner_than_seen(whole, workspace, wall):
+    if whole is not None and not _is_thinner_than_seen(whole, workspace):
         unexplained = max(measure_misfit(view, whole, generator) - measure_misfit(view, shadow, generator), 0.0)
         unexplained += measure_violation(view, whole, generator)
     accepted = max(_ACCEPTED_MISFIT, _ACCEPTED_RELATIVE_MISFIT * _extent(view.points))
@@ -102,28 +101,32 @@ def build_hull(points: np.ndarray) -> Hypothesis:
     return Hypothesis("hull", points[used], faces.astype(np.int64))
 
 
-def _bound_region(view: ObjectView, primitive: Superquadric, axis: UprightAxis | None) -> tuple[np.ndarray, np.ndarray]:
-    """Opposite corners of the box that holds what is visible, its shadow, the primitive and the turned shape, as far as they are near."""
+def _bound_region(view: ObjectView, axis: UprightAxis | None) -> tuple[np.ndarray, np.ndarray]:
+    """Opposite corners of the box that holds what is visible, its shadow, and the turned shape as far as it is near."""
     low, high = view.points.min(0), view.points.max(0)
-    reach, half = _REACH * _extent(view.points), np.abs(primitive.R) @ primitive.radii
-    low = np.minimum(low, np.maximum(primitive.centre - half, low - reach))
-    high = np.maximum(high, np.minimum(primitive.centre + half, high + reach))
     if axis is not None and axis.is_plausible:
-        radius = min(measure_radius(view, axis), reach)
+        radius = min(measure_radius(view, axis), _REACH * _extent(view.points))
         low[:2], high[:2] = np.minimum(low[:2], axis.place - radius), np.maximum(high[:2], axis.place + radius)
     if view.has_plane:
         low[2] = 0.0
     return low, np.maximum(high, low + 1e-3)
 
 
-def _carve_by_plane_alone(workspace: Workspace) -> Workspace:
-    below = -workspace.points[:, 2] if workspace.view.has_plane else np.full(len(workspace.points), -TRUNCATED_AWAY)
-    return replace(workspace, carved=below)
+def _build_primitive(view: ObjectView, primitive: Superquadric) -> Hypothesis | None:
+    """The superquadric, cut off at the support plane and where it reaches far beyond what is visible."""
+    half, reach = np.abs(primitive.R) @ primitive.radii, _REACH * _extent(view.points)
+    low = np.maximum(primitive.centre - half, view.points.min(0) - reach)
+    high = np.minimum(primitive.centre + half, view.points.max(0) + reach)
+    if view.has_plane:
+        low[2] = 0.0
+    workspace = build_workspace(view, low, np.maximum(high, low + 1e-3))
+    below = -workspace.points[:, 2] if view.has_plane else np.full(len(workspace.points), -TRUNCATED_AWAY)
+    return build_hypothesis("superquadric", replace(workspace, carved=below), primitive.field(workspace.points))
 
 
-def _is_thinner_than_seen(hypothesis: Hypothesis, workspace: Workspace, wall: np.ndarray) -> bool:
+def _is_thinner_than_seen(hypothesis: Hypothesis, workspace: Workspace) -> bool:
     """Whether a shape holds less than a thin shell behind the visible surface: a primitive that has collapsed onto an edge."""
-    shell = build_hypothesis("shell", workspace, wall)
+    shell = build_hypothesis("shell", workspace, bound_shell(workspace, _THINNEST))
     return shell is not None and _enclosed(hypothesis) < _enclosed(shell)
 
 

@@ -24,10 +24,27 @@ from renderers.rasterize import Rasterizer, build_topology
 CROP_PIXELS = 96
 """Longer side of the crop that each object is rendered in."""
 _CAGE_SUBDIVISIONS = 2
-_CAGE_MARGIN = 1.35
+_CAGE_MARGIN = 1.95
+"""Cage radii over the half extents of the mesh; the corners of its bounding box lie at the square root of 3."""
 _NEIGHBOURHOOD = 4.0
-_LEARNING_RATE = 4e-4
+"""Squared radius, in cage edges, of what moves together (see `Diffused`)."""
+_LEARNING_RATE = 0.008
+"""Of Adam, as a share of the object's largest half extent."""
 _LIMITS = Limits(iterations=80, patience=12, tolerance=2e-3)
+
+
+@dataclass(frozen=True)
+class CageWeights:
+    """Weights of the terms. Depth and support are in noise levels, silhouette in covered cells, each per measured cell; the others in
+    squares of the object's largest half extent."""
+
+    depth: float = 1.0
+    silhouette: float = 20.0
+    smoothness: float = 3000.0
+    """Of the cage's displacement: its graph Laplacian."""
+    rest: float = 5.0
+    """Of the displacement itself: what nothing sees stays."""
+    support: float = 1.0
 
 
 @dataclass(frozen=True)
@@ -118,7 +135,7 @@ def fit_cage(
     """
     middle = (mesh.vertices.max(0).values + mesh.vertices.min(0).values) / 2
     radii = (mesh.vertices.max(0).values - mesh.vertices.min(0).values).clamp(min=1e-3) / 2
-    rest, cage_faces = sphere_cage(_CAGE_SUBDIVISIONS, radii, _CAGE_MARGIN * 3**0.5 / 1.2)
+    rest, cage_faces = sphere_cage(_CAGE_SUBDIVISIONS, radii, _CAGE_MARGIN)
     rest = rest + middle
     weights = mean_value_coordinates(mesh.vertices, rest, cage_faces)
     predict = _build_prediction(mesh.faces, weights, rest, T_world_object, target, rasterizer)
@@ -127,8 +144,8 @@ def fit_cage(
         "cage",
         free={"cage": Diffused.over(cage_faces, len(rest), _NEIGHBOURHOOD, unit=1.0)},
         predict=predict,
-        terms=_build_terms(target, cage_faces, len(rest), size, has_plane),
-        stepper=Adam(_LEARNING_RATE * size / 0.05),
+        terms=_build_terms(target, cage_faces, len(rest), size, CageWeights(), has_plane),
+        stepper=Adam(_LEARNING_RATE * size),
         limits=_LIMITS,
     )
     result = run_stage(stage, {"cage": rest})
@@ -162,7 +179,9 @@ def _build_prediction(
     return predict
 
 
-def _build_terms(target: CropTarget, cage_faces: Int[Tensor, "t 3"], n_cage: int, size: float, has_plane: bool) -> tuple[LossTerm, ...]:
+def _build_terms(
+    target: CropTarget, cage_faces: Int[Tensor, "t 3"], n_cage: int, size: float, weights: CageWeights, has_plane: bool
+) -> tuple[LossTerm, ...]:
     laplacian = uniform_laplacian(cage_faces, n_cage, torch.float32)
     cells = target.measured.sum().clamp(min=1)
     scale = max(2 * target.noise, 0.001)
@@ -178,9 +197,9 @@ def _build_terms(target: CropTarget, cage_faces: Int[Tensor, "t 3"], n_cage: int
         return penetrate_plane(crop.vertices[:, 2]) / scale
 
     terms = (
-        LossTerm("depth", 1.0, depth),
-        LossTerm("silhouette", 20.0, silhouette),
-        LossTerm("smoothness", 3000.0 / size**2, lambda crop: bend(crop.cage_offset, laplacian)),
-        LossTerm("rest", 5.0 / size**2, lambda crop: (crop.cage_offset**2).sum(-1)),
+        LossTerm("depth", weights.depth, depth),
+        LossTerm("silhouette", weights.silhouette, silhouette),
+        LossTerm("smoothness", weights.smoothness / size**2, lambda crop: bend(crop.cage_offset, laplacian)),
+        LossTerm("rest", weights.rest / size**2, lambda crop: (crop.cage_offset**2).sum(-1)),
     )
-    return (*terms, LossTerm("support", 1.0, support)) if has_plane else terms
+    return (*terms, LossTerm("support", weights.support, support)) if has_plane else terms

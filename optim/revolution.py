@@ -45,7 +45,7 @@ class UprightAxis:
     @property
     def is_plausible(self) -> bool:
         """Whether the object may be taken for a surface of revolution."""
-        return self.score > 0.12 and self.contradicted < 0.085 and self.coverage > 0.4
+        return self.score > 0.1 and self.contradicted < 0.11 and self.coverage > 0.4
 
 
 def find_upright_axis(view: ObjectView, generator: np.random.Generator) -> UprightAxis:

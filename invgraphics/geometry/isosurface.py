@@ -4,8 +4,6 @@ from dataclasses import dataclass
 from itertools import permutations
 
 import numpy as np
-from scipy.sparse import coo_array
-from scipy.sparse.csgraph import connected_components
 
 _EDGE_FRACTION_MARGIN = 0.02
 """Crossings stay this far, as a fraction of the edge, from lattice points: no two vertices of a face coincide."""
@@ -80,20 +78,6 @@ def extract_isosurface(field: np.ndarray, lattice: Lattice) -> tuple[np.ndarray,
     fraction = np.clip(fraction, _EDGE_FRACTION_MARGIN, 1 - _EDGE_FRACTION_MARGIN)[:, None]
     grid = _unravel(inside, field.shape) * (1 - fraction) + _unravel(outside, field.shape) * fraction
     return lattice.origin + lattice.spacing * grid, faces.reshape(-1, 3).astype(np.int64)
-
-
-def keep_largest_component(vertices: np.ndarray, faces: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """The connected piece with the largest surface area, with its vertices renumbered. Empty stays empty."""
-    if len(faces) == 0:
-        return vertices, faces
-    rows, columns = np.concatenate([faces[:, 0], faces[:, 1]]), np.concatenate([faces[:, 1], faces[:, 2]])
-    graph = coo_array((np.ones(len(rows)), (rows, columns)), shape=(len(vertices), len(vertices)))
-    labels = connected_components(graph, directed=False)[1][faces[:, 0]]
-    a, b, c = (vertices[faces[:, k]] for k in range(3))
-    areas = np.linalg.norm(np.cross(b - a, c - a), axis=1)
-    kept = faces[labels == np.bincount(labels, weights=areas).argmax()]
-    used, renumbered = np.unique(kept.reshape(-1), return_inverse=True)
-    return vertices[used], renumbered.reshape(-1, 3)
 
 
 def _close_border(field: np.ndarray, spacing: float) -> np.ndarray:

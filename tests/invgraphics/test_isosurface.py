@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 import torch
 
-from invgraphics.geometry.isosurface import Lattice, build_lattice, extract_isosurface, keep_largest_component
+from invgraphics.geometry.isosurface import Lattice, build_lattice, extract_isosurface
 from invgraphics.geometry.mesh import is_closed, volume
 from invgraphics.geometry.remesh import simplify, smooth_taubin
 
@@ -44,14 +44,6 @@ def test_nothing_inside_gives_nothing(lattice):
     vertices, faces = extract_isosurface(np.ones(lattice.shape), lattice)
     assert len(vertices) == 0
     assert faces.shape == (0, 3)
-
-
-def test_largest_component_survives_renumbered(lattice):
-    both = np.minimum(sphere_field(lattice, (-0.025, 0, 0), 0.02), sphere_field(lattice, (0.035, 0, 0), 0.01))
-    vertices, faces = keep_largest_component(*extract_isosurface(both, lattice))
-    assert is_closed(torch.as_tensor(faces))
-    assert faces.max() == len(vertices) - 1
-    assert signed_volume(vertices, faces) == pytest.approx(4 / 3 * np.pi * 0.02**3, rel=0.03)
 
 
 def test_lattice_covers_the_box_with_about_as_many_samples_as_asked_for():
