@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
+import trimesh
 from jaxtyping import Bool, Float, Int
 from scipy.spatial.transform import Rotation
 
@@ -108,7 +109,7 @@ def find_candidates(
     if len(pairs.width) == 0:
         least = 1e3 * settings.narrowest
         return [], f"no two points of its surface, {least:.0f} mm or more apart, oppose each other within the friction cone"
-    points = np.concatenate([_sample_points(_world_surface(item), generator) for item in objects])
+    points = np.concatenate([_occupied_points(item, generator) for item in objects])
     centre_of_mass = (objects[index].T_world_body @ objects[index].solid.T_body_inertial)[:3, 3]
     extent = float(np.ptp(surface.vertices, axis=0).max())
     found: list[Candidate] = []
@@ -305,13 +306,33 @@ def _world_surface(item: PlacedSolid) -> Polyhedron:
     return Polyhedron(item.solid.coarse.vertices @ T[:3, :3].T + T[:3, 3], item.solid.coarse.faces)
 
 
-def _sample_points(surface: Polyhedron, generator: np.random.Generator, spacing: float = 0.005) -> Float[np.ndarray, "n 3"]:
-    """The corners, and points about `spacing` metres apart spread over the surface (4000 at most)."""
+def _occupied_points(item: PlacedSolid, generator: np.random.Generator) -> Float[np.ndarray, "n 3"]:
+    """Points spread over an object, and over its convex pieces, which bulge over its hollows: what trials collide with."""
+    samples = [_sample_points(item.solid.coarse, generator)]
+    samples += [_sample_points(piece, generator, 0.007, 50) for piece in item.solid.pieces if len(item.solid.pieces) > 1]
+    return np.concatenate(samples) @ item.T_world_body[:3, :3].T + item.T_world_body[:3, 3]
+
+
+def _sample_points(
+    surface: Polyhedron, generator: np.random.Generator, spacing: float = 0.005, fewest: int = 500
+) -> Float[np.ndarray, "n 3"]:
+    """The corners, and points about `spacing` metres apart along sharp edges and spread over the surface (`fewest` to 4000)."""
     corners = surface.vertices[surface.faces]
     area = 0.5 * np.linalg.norm(np.cross(corners[:, 1] - corners[:, 0], corners[:, 2] - corners[:, 0]), axis=1)
-    count = int(np.clip(area.sum() / spacing**2, 500, 4000))
+    count = int(np.clip(area.sum() / spacing**2, fewest, 4000))
     chosen = generator.choice(len(area), size=count, p=area / area.sum())
-    return np.concatenate([surface.vertices, _points_on_faces(corners[chosen], generator)])
+    return np.concatenate([surface.vertices, _points_on_sharp_edges(surface, spacing), _points_on_faces(corners[chosen], generator)])
+
+
+def _points_on_sharp_edges(surface: Polyhedron, spacing: float) -> Float[np.ndarray, "n 3"]:
+    """Points at most `spacing` metres apart along convex edges that turn by more than 30 degrees."""
+    mesh = trimesh.Trimesh(surface.vertices, surface.faces, process=False)
+    sharp = mesh.face_adjacency_convex & (mesh.face_adjacency_angles > np.deg2rad(30))
+    start, end = surface.vertices[mesh.face_adjacency_edges[sharp].T]
+    counts = np.ceil(np.linalg.norm(end - start, axis=1) / spacing).astype(int)
+    along = np.concatenate([np.arange(1, count) / count for count in counts], dtype=float) if len(counts) else np.zeros(0)
+    edge = np.repeat(np.arange(len(counts)), np.maximum(counts - 1, 0))
+    return start[edge] + along[:, None] * (end - start)[edge]
 
 
 def _points_on_faces(corners: Float[np.ndarray, "n 3 3"], generator: np.random.Generator) -> Float[np.ndarray, "n 3"]:
