@@ -24,6 +24,8 @@ _EMPTY_SHARE = 0.9
 """A ring is empty where at least a tenth of its samples say so: handles and noise must not decide."""
 _TOLERANCE = 0.003
 """Metres by which a ring may stand in space seen to be empty: walls thinner than the errors of axis and depth would be lost."""
+_TOLERANCE_PER_HEIGHT = 0.4
+"""Just above the plane no place can be seen to be empty by more than its height: there the tolerance is this share of it."""
 _MARGIN = 0.004
 _LIFTED = 0.04
 """Height of the lowest visible point over the plane, metres, from which an object is taken to lie on another."""
@@ -108,7 +110,8 @@ def _carve_profile(view: ObjectView, axis: UprightAxis, radii: np.ndarray, heigh
     angle, radius, height = np.meshgrid(angles, radii, heights, indexing="ij")
     rings = np.stack([axis.place[0] + radius * np.cos(angle), axis.place[1] + radius * np.sin(angle), height], axis=-1)
     free = view.free_space(rings.reshape(-1, 3)).reshape(angle.shape)
-    return np.quantile(free, _EMPTY_SHARE, axis=0) - _TOLERANCE
+    tolerance = np.minimum(_TOLERANCE, _TOLERANCE_PER_HEIGHT * np.maximum(heights, 0.0))
+    return np.quantile(free, _EMPTY_SHARE, axis=0) - tolerance
 
 
 def _measure_coverage(points: np.ndarray, place: np.ndarray) -> float:
