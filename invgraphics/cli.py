@@ -22,6 +22,7 @@ COMMANDS = {
     "reconstruct": "one RGB-D image to closed meshes, poses, materials and lights",
     "grasp": "search grasps for a reconstructed scene in simulation",
     "evaluate": "reconstruct a dataset and score it against the truth",
+    "benchmark": "clutter removal by the VGN and GIGA protocol",
     "demo": "settle objects, photograph, reconstruct, grasp and execute, all simulated, with a report",
 }
 
