@@ -42,7 +42,7 @@ def test_recovers_from_a_disturbed_start() -> None:
     assert torch.linalg.eigvalsh(result.posterior.covariance).min() > 0
 
 
-def test_raises_the_overlap_that_stage_0_leaves() -> None:
+def test_does_not_lower_the_overlap_that_stage_0_leaves() -> None:
     """A cube is no ellipsoid: stage 0 gives a compromise, stage one trades some of it for the silhouette."""
     observation = photograph(POSES, RADII)
     squares = torch.zeros_like(observation.masks[:1])
