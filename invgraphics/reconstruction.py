@@ -36,3 +36,5 @@ class Reconstruction:
     """Wall-clock time of each stage, in the order in which they ran."""
     peak_memory_bytes: int = 0
     """Peak resident memory of the process."""
+    hypotheses: tuple[str, ...] = ()
+    """For each object of the scene, the name of the completion of its unseen side that was chosen."""

@@ -25,7 +25,8 @@ from optim.hypotheses import (
     choose_points,
 )
 from optim.object_view import ObjectView
-from optim.revolution import UprightAxis, bound_revolution, find_upright_axis, measure_radius
+from optim.options import ReconstructionOptions
+from optim.revolution import SymmetryAxis, bound_revolution, find_symmetry_axis, measure_radius, measure_span
 from optim.superquadrics import Superquadric, fit_superquadrics
 
 _RIPPLE_PASSES = 10
@@ -43,27 +44,32 @@ _THINNEST = 0.004
 """Metres: no visible surface belongs to anything thinner."""
 
 
-def complete_object(view: ObjectView, generator: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
-    """Vertices (v, 3) and faces (f, 3) of a closed mesh, world frame, metres."""
-    hypothesis = choose_hypothesis(view, generator)
+def complete_object(view: ObjectView, generator: np.random.Generator, options: ReconstructionOptions | None = None) -> Hypothesis:
+    """The best supported completion as a closed mesh of moderate size."""
+    return coarsen(choose_hypothesis(view, generator, options))
+
+
+def coarsen(hypothesis: Hypothesis) -> Hypothesis:
+    """The same surface without the lattice's ripples, in as many triangles as it needs."""
     vertices = smooth_taubin(hypothesis.vertices, hypothesis.faces, _RIPPLE_PASSES)
     extent = _extent(vertices)
-    return simplify(vertices, hypothesis.faces, _TOLERANCE * extent, longest_edge=extent / _EDGES_ACROSS)
+    return Hypothesis(hypothesis.name, *simplify(vertices, hypothesis.faces, _TOLERANCE * extent, longest_edge=extent / _EDGES_ACROSS))
 
 
-def choose_hypothesis(view: ObjectView, generator: np.random.Generator) -> Hypothesis:
+def choose_hypothesis(view: ObjectView, generator: np.random.Generator, options: ReconstructionOptions | None = None) -> Hypothesis:
     """The best supported completion, finely triangulated.
 
     Where the lattice is too coarse for what was seen (a few pixels, a sheet of paper), the hull of the visible points remains.
     """
-    axis = find_upright_axis(view, generator) if view.has_plane else None
+    options = options or ReconstructionOptions()
+    axis = find_symmetry_axis(view, generator) if view.has_plane and options.symmetry else None
     workspace = build_workspace(view, *_bound_region(view, axis))
     wall = bound_shell(workspace, max(_THINNEST, 2 * workspace.lattice.spacing))
     floor = 0.0 if view.has_plane else float(view.points[:, 2].min())
     shadow = build_hypothesis("shadow", workspace, np.minimum(bound_shadow(workspace, generator, floor), wall))
     if shadow is None:
         return build_hull(view.points)
-    whole = _build_primitive(view, fit_superquadrics(view, generator)[0])
+    whole = _build_primitive(view, fit_superquadrics(view, generator, options.silhouette)[0]) if options.superquadrics else None
     unexplained = np.inf
     if whole is not None and not _is_thinner_than_seen(whole, workspace):
         unexplained = max(measure_misfit(view, whole, generator) - measure_misfit(view, shadow, generator), 0.0)
@@ -101,12 +107,14 @@ def build_hull(points: np.ndarray) -> Hypothesis:
     return Hypothesis("hull", points[used], faces.astype(np.int64))
 
 
-def _bound_region(view: ObjectView, axis: UprightAxis | None) -> tuple[np.ndarray, np.ndarray]:
+def _bound_region(view: ObjectView, axis: SymmetryAxis | None) -> tuple[np.ndarray, np.ndarray]:
     """Opposite corners of the box that holds what is visible, its shadow, and the turned shape as far as it is near."""
     low, high = view.points.min(0), view.points.max(0)
     if axis is not None and axis.is_plausible:
         radius = min(measure_radius(view, axis), _REACH * _extent(view.points))
-        low[:2], high[:2] = np.minimum(low[:2], axis.place - radius), np.maximum(high[:2], axis.place + radius)
+        ends = axis.place + np.array(measure_span(view, axis))[:, None] * axis.direction
+        half = radius * np.sqrt(np.maximum(1 - axis.direction**2, 0.0))
+        low, high = np.minimum(low, (ends - half).min(0)), np.maximum(high, (ends + half).max(0))
     if view.has_plane:
         low[2] = 0.0
     return low, np.maximum(high, low + 1e-3)

@@ -30,6 +30,7 @@ from optim.steppers import (
     LevenbergMarquardt,
     NormalEquations,
     Parameters,
+    Stepper,
     accumulate_residuals,
     combine_terms,
     quadratic,
@@ -67,6 +68,8 @@ class EllipsoidPriors:
     """Scale of the lowest point's height over the support plane, metres; heavy-tailed, since objects may lie on others."""
     barrier: float = 0.002
     """Standard deviation of what may not be: reaching below the plane, metres."""
+    axis_aligned: bool = False
+    """Whether every start has the world's axes, to which a small `rotation_spread` then holds the ellipsoids."""
 
 
 @dataclass(frozen=True)
@@ -102,6 +105,7 @@ def fit_ellipsoids(
     priors: EllipsoidPriors | None = None,
     limits: Limits = Limits(iterations=40),  # noqa: B008 (frozen)
     callbacks: Sequence[Callback] = (),
+    stepper: Stepper = LevenbergMarquardt(tolerance=1e-4),  # noqa: B008 (frozen)
 ) -> EllipsoidPosterior:
     """Fits an ellipsoid to every object. Deterministic.
 
@@ -109,12 +113,12 @@ def fit_ellipsoids(
         Poses, radii and covariances, in float64.
     """
     priors = priors or EllipsoidPriors()
-    starts = build_starts(evidence)
+    starts = build_starts(evidence, priors.axis_aligned)
     count, repeated = len(starts), repeat_evidence(evidence, len(starts))
     rotations, centres, radii = (torch.cat([start[k] for start in starts]) for k in range(3))
     energy = EllipsoidEnergy(repeated, rotations, priors, OutlineTerm(repeated, priors))
     start = {"centre": centres, "rotation": torch.zeros_like(centres), "log_radii": radii.log()}
-    return find_posterior(energy, minimize(energy, start, LevenbergMarquardt(tolerance=1e-4), limits, callbacks), count)
+    return find_posterior(energy, minimize(energy, start, stepper, limits, callbacks), count)
 
 
 def find_posterior(energy: "EllipsoidEnergy", minimum: Minimum, starts: int) -> EllipsoidPosterior:
@@ -167,10 +171,14 @@ def repeat_evidence(evidence: ObjectEvidence, count: int) -> ObjectEvidence:
     return replace(evidence, **repeated)
 
 
-def build_starts(evidence: ObjectEvidence) -> list[tuple[Float[Tensor, "n 3 3"], Float[Tensor, "n 3"], Float[Tensor, "n 3"]]]:
+def build_starts(
+    evidence: ObjectEvidence, axis_aligned: bool = False
+) -> list[tuple[Float[Tensor, "n 3 3"], Float[Tensor, "n 3"], Float[Tensor, "n 3"]]]:
     """Rotations, centres and radii to start from: an upright box round the points and their shadow on the plane (where there is one),
-    an upright one and one along the points' principal axes round the points and their continuation along the view."""
-    upright, principal = _build_axes(evidence)
+    an upright one and one along the points' principal axes round the points and their continuation along the view. All of them along
+    the world's axes where `axis_aligned`."""
+    world = torch.eye(3).to(evidence.points).expand(len(evidence.points), 3, 3)
+    upright, principal = (world, world) if axis_aligned else _build_axes(evidence)
     behind = evidence.points + (evidence.view * evidence.lateral[:, 1:])[:, None]
     continued = torch.cat([evidence.points, behind], dim=1)
     present = torch.cat([evidence.present, evidence.present], dim=1)

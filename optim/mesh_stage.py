@@ -1,7 +1,7 @@
 """Stage two: the chosen mesh inside a cage, whose vertices move until the rendered depth and silhouette match the image."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import cv2
 import numpy as np
@@ -119,7 +119,12 @@ def _cut(image: np.ndarray, left: int, top: int, width: int, height: int) -> np.
 
 
 def fit_cage(
-    mesh: Mesh, T_world_object: Float[Tensor, "4 4"], target: CropTarget, rasterizer: Rasterizer, has_plane: bool
+    mesh: Mesh,
+    T_world_object: Float[Tensor, "4 4"],
+    target: CropTarget,
+    rasterizer: Rasterizer,
+    has_plane: bool,
+    loss_weights: CageWeights = CageWeights(),
 ) -> tuple[Mesh, StageResult]:
     """Deforms a mesh through its cage until it matches the crop.
 
@@ -129,6 +134,7 @@ def fit_cage(
         target: what the image shows.
         rasterizer: draws the crops.
         has_plane: whether the support plane is known, which the mesh may not sink into.
+        loss_weights: of the terms.
 
     Returns:
         The deformed mesh, object frame, and the stage's result; its values hold the cage's vertices under "cage".
@@ -144,13 +150,13 @@ def fit_cage(
         "cage",
         free={"cage": Diffused.over(cage_faces, len(rest), _NEIGHBOURHOOD, unit=1.0)},
         predict=predict,
-        terms=_build_terms(target, cage_faces, len(rest), size, CageWeights(), has_plane),
+        terms=_build_terms(target, cage_faces, len(rest), size, loss_weights, has_plane),
         stepper=Adam(_LEARNING_RATE * size),
         limits=_LIMITS,
     )
     result = run_stage(stage, {"cage": rest})
     deformed = weights @ result.values["cage"]
-    return Mesh(deformed, mesh.faces, mesh.colours), result
+    return replace(mesh, vertices=deformed), result
 
 
 def _build_prediction(

@@ -24,8 +24,10 @@ from optim.baking import bake_vertex_colours
 from optim.completion import complete_object
 from optim.ellipsoids import EllipsoidPosterior, fit_ellipsoids
 from optim.evidence import gather_evidence
+from optim.hypotheses import Hypothesis
 from optim.mesh_stage import build_crop_target, fit_cage
 from optim.object_view import ObjectView, view_objects
+from optim.options import ReconstructionOptions
 from optim.scene_stage import fit_scene_shapes
 from optim.threads import one_thread
 from renderers.protocol import Rendered, make_renderer
@@ -35,10 +37,15 @@ Progress = Callable[[str, float], None]
 """Told the name of the stage and the fraction of the whole that is done, in [0, 1]."""
 
 
-def reconstruct(observation: Observation, seed: int = 0, progress: Progress = lambda stage, fraction: None) -> Reconstruction:
+def reconstruct(
+    observation: Observation,
+    seed: int = 0,
+    progress: Progress = lambda stage, fraction: None,
+    options: ReconstructionOptions = ReconstructionOptions(),  # noqa: B008 (frozen)
+) -> Reconstruction:
     """Recovers the scene from one RGB-D image with masks.
 
-    Deterministic given the seed.
+    Deterministic given the seed. `options` leave out ingredients, for ablations.
 
     Raises:
         InputError: there is no mask, or none with enough depth.
@@ -49,31 +56,33 @@ def reconstruct(observation: Observation, seed: int = 0, progress: Progress = la
     with one_thread():
         with clock.stage("support plane", 0.0):
             kept, has_plane = _place_camera(kept, generator)
+            rests = has_plane and options.support
         with clock.stage("ellipsoids", 0.05):
-            evidence = gather_evidence(kept, has_plane)
-            start = fit_ellipsoids(evidence)
+            evidence, priors, stepper = gather_evidence(kept, rests), options.ellipsoid_priors(), options.ellipsoid_stepper()
+            start = fit_ellipsoids(evidence, priors, stepper=stepper)
         with clock.stage("ellipsoids to image", 0.15):
-            ellipsoids = fit_scene_shapes(evidence, start)
+            ellipsoids = fit_scene_shapes(evidence, start, priors, options.coverage_weights(), stepper=stepper)
             scene = _build_ellipsoid_scene(kept, ellipsoids.posterior, has_plane)
         with clock.stage("ellipsoids' materials and lights", 0.2):
             appearance = estimate_appearance(kept, _render(scene, "raycast"), scene, generator)
             scene = _dress(scene, appearance)
         with clock.stage("completion", 0.3):
-            views = view_objects(kept, has_plane)
+            views = view_objects(kept, rests)
             rng = np.random.default_rng(seed)
-            meshes = [complete_object(view, rng) for view in views]
+            completions = [complete_object(view, rng, options) for view in views]
         with clock.stage("cages", 0.5):
-            scene, cage_histories = _fit_cages(scene, views, meshes, has_plane)
+            scene, cage_histories = _fit_cages(scene, views, completions, rests, options)
         with clock.stage("materials and lights", 0.85):
             rendered = _render(scene, "auto")
             final = estimate_appearance(kept, rendered, scene, generator)
-            scene = _paint(_dress(scene, final), final, rendered)
+            scene = _paint(_dress(scene, final), final, rendered) if options.textures else _dress(scene, final)
     progress("done", 1.0)
     return Reconstruction(
         scene=scene,
         observation=observation.with_camera_pose(kept.camera.T_world_camera),
         mask_indices=mask_indices,
         left_out=left_out,
+        hypotheses=tuple(completion.name for completion in completions),
         history=(ellipsoids.history, appearance.history, *cage_histories, final.history),
         seconds=clock.seconds,
         peak_memory_bytes=resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024,
@@ -148,16 +157,19 @@ def _dress(scene: Scene, appearance: Appearance) -> Scene:
 
 
 def _fit_cages(
-    scene: Scene, views: list[ObjectView], meshes: list[tuple[np.ndarray, np.ndarray]], has_plane: bool
+    scene: Scene, views: list[ObjectView], completions: list[Hypothesis], has_plane: bool, options: ReconstructionOptions
 ) -> tuple[Scene, list[StageHistory]]:
     """Every object's mesh, completed and then fitted to the image through its cage."""
     rasterizer = make_rasterizer("auto", threads=1)
     objects, histories = [], []
-    for item, view, (vertices, faces) in zip(scene.objects, views, meshes, strict=True):
-        world = torch.as_tensor(vertices, dtype=item.radii.dtype)
-        start = Mesh(world, torch.as_tensor(faces)).transformed(invert(item.T_world_object))
+    for item, view, completion in zip(scene.objects, views, completions, strict=True):
+        world = torch.as_tensor(completion.vertices, dtype=item.radii.dtype)
+        start = Mesh(world, torch.as_tensor(completion.faces)).transformed(invert(item.T_world_object))
+        if not options.cages:
+            objects.append(replace(item, mesh=start))
+            continue
         target = build_crop_target(view, scene.camera)
-        mesh, result = fit_cage(start, item.T_world_object, target, rasterizer, has_plane)
+        mesh, result = fit_cage(start, item.T_world_object, target, rasterizer, has_plane, options.cage_weights())
         objects.append(replace(item, mesh=mesh))
         histories.append(replace(result.history, stage=f"cage of {item.name}"))
     return replace(scene, objects=tuple(objects)), histories

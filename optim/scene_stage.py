@@ -19,7 +19,7 @@ from invgraphics.reconstruction import StageHistory
 from optim.ellipsoids import EllipsoidEnergy, EllipsoidPosterior, EllipsoidPriors, find_posterior
 from optim.evidence import OWN, SEEN_THROUGH, ObjectEvidence
 from optim.minimize import Callback, Limits, minimize
-from optim.steppers import LevenbergMarquardt, Parameters, linearize_forward, quadratic
+from optim.steppers import LevenbergMarquardt, Parameters, Stepper, linearize_forward, quadratic
 from renderers.raycast.ellipsoids import ellipsoid_coverage, ellipsoid_depth
 
 CROP = 32
@@ -57,6 +57,7 @@ def fit_scene_shapes(
     weights: CoverageWeights | None = None,
     limits: Limits = Limits(iterations=20),  # noqa: B008 (frozen)
     callbacks: Sequence[Callback] = (),
+    stepper: Stepper = LevenbergMarquardt(tolerance=1e-4),  # noqa: B008 (frozen)
 ) -> SceneStageResult:
     """Refines the ellipsoids of stage 0. Deterministic.
 
@@ -67,12 +68,13 @@ def fit_scene_shapes(
         weights: of the silhouette.
         limits: when to stop.
         callbacks: called after every step.
+        stepper: one that takes normal equations.
     """
     term = CoverageTerm(evidence, weights or CoverageWeights())
     energy = EllipsoidEnergy(evidence, start.T_world_object[:, :3, :3], priors or EllipsoidPriors(), term)
     centre = start.T_world_object[:, :3, 3]
     parameters = {"centre": centre, "rotation": torch.zeros_like(centre), "log_radii": start.radii.log()}
-    minimum = minimize(energy, parameters, LevenbergMarquardt(tolerance=1e-4), limits, callbacks)
+    minimum = minimize(energy, parameters, stepper, limits, callbacks)
     posterior = find_posterior(energy, minimum, starts=1)
     iou = compute_silhouette_iou(evidence, posterior.T_world_object, posterior.radii)
     return SceneStageResult(posterior, iou, minimum.history("ellipsoids"))

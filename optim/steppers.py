@@ -339,3 +339,31 @@ class LevenbergMarquardt:
 
 def _choose(which: Bool[Tensor, " b"], yes: Tensor, no: Tensor) -> Tensor:
     return torch.where(which.reshape(-1, *[1] * (yes.ndim - 1)), yes, no)
+
+
+@dataclass(frozen=True)
+class FirstOrder:
+    """Adam on what Levenberg-Marquardt takes: the gradients of the normal equations without their Hessians."""
+
+    learning_rate: float | dict[str, float]
+    """As `Adam` takes it."""
+
+    def init(self, objective: NormalEquationsFunction, parameters: Parameters) -> AdamState:
+        """Evaluates the start."""
+        return Adam(self.learning_rate).init(_forget_hessian(objective), parameters)
+
+    def step(self, objective: NormalEquationsFunction, state: AdamState) -> AdamState:
+        """One step of Adam for all problems together: its entries do not mix."""
+        return Adam(self.learning_rate).step(_forget_hessian(objective), state)
+
+
+def _forget_hessian(objective: NormalEquationsFunction) -> LossFunction:
+    """A loss with the objective's terms, and under "slope" a zero that carries its gradient."""
+
+    def loss(parameters: Parameters) -> dict[str, Tensor]:
+        equations = objective({name: value.detach() for name, value in parameters.items()})
+        flat = torch.cat(list(parameters.values()), dim=-1)
+        slope = (equations.gradient.detach() * (flat - flat.detach())).sum()
+        return {name: term.sum().detach() for name, term in equations.terms.items()} | {"slope": slope}
+
+    return loss

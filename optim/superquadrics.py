@@ -39,8 +39,8 @@ class Superquadric:
         return values
 
 
-def fit_superquadrics(view: ObjectView, generator: np.random.Generator) -> list[Superquadric]:
-    """Local optima from several starts, best first.
+def fit_superquadrics(view: ObjectView, generator: np.random.Generator, silhouette: bool = True) -> list[Superquadric]:
+    """Local optima from several starts, best first. Without `silhouette`, the second term of the objective is left out.
 
     The objective: robust radial distances of the measured points; surface samples that project where the background was seen;
     surface below the support plane; contact with it, robustly, since objects also lie on others; weak priors on size and roundness.
@@ -63,7 +63,7 @@ def fit_superquadrics(view: ObjectView, generator: np.random.Generator) -> list[
         view.K,
         view.excess_px,
         np.array([scale, 1.3 * scale, scale, 1.3 * scale]),
-        np.array([200.0, 400.0 * plane, plane, 400.0]),
+        np.array([200.0 * silhouette, 400.0 * plane, plane, 400.0]),
         float(np.log(size / 2.5)),
         _ITERATIONS,
     )

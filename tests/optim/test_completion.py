@@ -51,7 +51,8 @@ def test_what_no_primitive_explains_is_filled_down_to_the_table_and_carved():
 
 def test_mesh_is_closed_outward_and_above_the_table():
     view = view_objects(photograph([bowl()], noise=5e-4), has_plane=True)[0]
-    vertices, faces = complete_object(view, np.random.default_rng(0))
+    completed = complete_object(view, np.random.default_rng(0))
+    vertices, faces = completed.vertices, completed.faces
     assert is_closed(torch.as_tensor(faces))
     assert float(volume(torch.as_tensor(vertices), torch.as_tensor(faces))) > 0
     assert vertices[:, 2].min() > -2e-3
@@ -60,7 +61,8 @@ def test_mesh_is_closed_outward_and_above_the_table():
 
 def test_works_without_a_plane():
     view = view_objects(photograph([ball(0.035)]), has_plane=False)[0]
-    vertices, faces = complete_object(view, np.random.default_rng(0))
+    completed = complete_object(view, np.random.default_rng(0))
+    vertices, faces = completed.vertices, completed.faces
     assert is_closed(torch.as_tensor(faces))
     assert np.linalg.norm(np.median(vertices, axis=0) - [0, 0, 0.035]) < 0.02
 

@@ -1,0 +1,50 @@
+import pytest
+import torch
+
+from invgraphics.errors import InputError
+from invgraphics.geometry.mesh import is_closed
+from optim.options import INGREDIENTS, ReconstructionOptions
+from optim.reconstruct import reconstruct
+from tests.optim.views import box, photograph
+
+
+def _reconstruct(*without: str, turn: float = 0.4):
+    observation = photograph([box((0.06, 0.03, 0.05), turn=turn)], noise=5e-4).with_camera_pose(torch.eye(4))
+    return reconstruct(observation, options=ReconstructionOptions().without(without))
+
+
+def test_everything_is_used_unless_named():
+    assert ReconstructionOptions().left_out == ()
+    assert ReconstructionOptions().without(["support", "cages"]).left_out == ("support", "cages")
+    with pytest.raises(InputError, match="no ingredient luck; the ingredients are rotation"):
+        ReconstructionOptions().without(["luck"])
+
+
+@pytest.mark.parametrize("name", INGREDIENTS)
+def test_any_one_ingredient_can_be_left_out(name):
+    result = _reconstruct(name)
+    (item,) = result.scene.objects
+    assert is_closed(item.mesh.faces)
+    assert torch.isfinite(item.mesh.vertices).all()
+
+
+def test_without_rotation_the_axes_are_the_worlds():
+    (item,) = _reconstruct("rotation").scene.objects
+    torch.testing.assert_close(item.T_world_object[:3, :3], torch.eye(3), atol=2e-3, rtol=0)
+    (turned,) = _reconstruct().scene.objects
+    assert float((turned.T_world_object[:3, :3] - torch.eye(3)).norm()) > 0.2
+
+
+def test_without_superquadrics_another_hypothesis_is_chosen():
+    assert _reconstruct().hypotheses == ("superquadric",)
+    assert "superquadric" not in _reconstruct("superquadrics").hypotheses
+
+
+def test_without_cages_no_cage_is_fitted():
+    assert not any(stage.stage.startswith("cage") for stage in _reconstruct("cages").history)
+    assert any(stage.stage.startswith("cage") for stage in _reconstruct().history)
+
+
+def test_without_textures_an_object_has_one_colour():
+    (item,) = _reconstruct("textures").scene.objects
+    assert item.mesh.colours is None
