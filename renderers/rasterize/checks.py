@@ -4,6 +4,10 @@ import torch
 from torch import Tensor
 
 from invgraphics.errors import InputError
+from renderers.rasterize.protocol import Rasterized
+
+LARGEST_ID = 2**24 - 1
+"""More triangles than this cannot be told apart in a float32 buffer."""
 
 
 def check_geometry(clip: Tensor, faces: Tensor, size: tuple[int, int], ranges: Tensor | None, dtypes: tuple[torch.dtype, ...]) -> None:
@@ -18,6 +22,8 @@ def check_geometry(clip: Tensor, faces: Tensor, size: tuple[int, int], ranges: T
         raise InputError(f"clip coordinates are {clip.dtype}; use {' or '.join(str(dtype).removeprefix('torch.') for dtype in dtypes)}")
     if clip.ndim != (3 if ranges is None else 2):
         raise InputError(f"clip coordinates have shape {tuple(clip.shape)}; without ranges they are (b, v, 4), with ranges (v, 4)")
+    if len(faces) > LARGEST_ID:
+        raise InputError(f"{len(faces)} triangles are more than this backend can number ({LARGEST_ID})")
     finite = torch.isfinite(clip).all(-1)
     if not finite.all():
         bad = (~finite).nonzero()[0].tolist()
@@ -30,8 +36,22 @@ def check_geometry(clip: Tensor, faces: Tensor, size: tuple[int, int], ranges: T
         raise InputError(f"ranges reach outside the {len(faces)} triangles; each row is (first, number)")
 
 
-def pick_covered(image: Tensor, triangle_ids: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """`interpolate_covered` from an interpolated image: pixels, triangles, values; pixels in ascending order."""
-    flat = triangle_ids.reshape(-1)
-    pixels = (flat >= 0).nonzero()[:, 0]
-    return pixels, flat[pixels], image.flatten(0, 2).index_select(0, pixels)
+def check_attributes(attributes: Tensor, batch: int, vertices: int) -> None:
+    """Refuse vertex attributes that do not go with a rasterization of so many items and vertices; see `Rasterizer.interpolate`.
+
+    Raises:
+        InputError: with both shapes.
+    """
+    if attributes.shape[-2] != vertices or (attributes.ndim == 3 and len(attributes) != batch):
+        raise InputError(f"attributes have shape {tuple(attributes.shape)}; the rasterization has {batch} items, {vertices} vertices")
+
+
+def count_vertices(rasterized: Rasterized, backend: str) -> int:
+    """How many vertices an item has, where that is all that the backend keeps (`Rasterized.private`).
+
+    Raises:
+        InputError: another backend has drawn it.
+    """
+    if not isinstance(rasterized.private, int):
+        raise InputError(f"this rasterization was made by another backend than {backend}")
+    return rasterized.private

@@ -1,5 +1,6 @@
-"""The same operations by nvdiffrast (Laine et al. 2020), on an NVIDIA GPU. Needs nvdiffrast 0.3.3 or newer: any image size."""
+"""The same operations by nvdiffrast (Laine et al. 2020), on an NVIDIA GPU."""
 
+from dataclasses import replace
 from typing import Literal
 
 import torch
@@ -7,16 +8,22 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from invgraphics.errors import InputError, MissingDependencyError
-from renderers.rasterize.checks import check_geometry, pick_covered
+from renderers.rasterize.checks import check_attributes, check_geometry, count_vertices
 from renderers.rasterize.protocol import Rasterized
 from renderers.rasterize.topology import EdgeTopology
+from renderers.rasterize.torch_operations import TorchOperations
+
+OLDEST_VERSION = (0, 3, 4)
+"""Takes images of any size (0.3.3) and clips triangles rightly (0.3.4)."""
+_INSTALL = "pip install --no-build-isolation git+https://github.com/NVlabs/nvdiffrast (it needs CUDA's compiler)"
 
 
-class NvdiffrastRasterizer:
+class NvdiffrastRasterizer(TorchOperations):
     """See `renderers.rasterize.protocol.Rasterizer`. CUDA and float32 only; sums of gradients come in no fixed order.
 
-    Clip space and buffer layout are nvdiffrast's own, so tensors pass through unchanged but for int32 indices. Its antialiasing
-    starts from pixel pairs: silhouettes of triangles smaller than a pixel are missed in part, where the other backends find them.
+    Clip space and buffer layout are nvdiffrast's own, so tensors pass through unchanged but for int32 indices. It snaps vertices to a
+    sixteenth of a pixel to decide what a pixel shows, and its antialiasing starts from pixel pairs: silhouettes of triangles smaller than
+    a pixel are missed in part, where the other backends find them.
     """
 
     name = "nvdiffrast"
@@ -25,20 +32,25 @@ class NvdiffrastRasterizer:
     devices = ("cuda",)
 
     def __init__(self, device: torch.device | str | None = None):
-        """Open a context on a CUDA device (torch's current one if none is given).
+        """Open a context on a CUDA device (torch's current one if none is given); it draws what lies there.
 
         Raises:
-            MissingDependencyError: nvdiffrast or a CUDA device is not there.
+            MissingDependencyError: nvdiffrast or a CUDA device is not there, or nvdiffrast is too old.
         """
         try:
+            import nvdiffrast
             import nvdiffrast.torch as operations
         except ImportError as error:
-            message = "nvdiffrast is not installed; pip install git+https://github.com/NVlabs/nvdiffrast (it needs CUDA's compiler)"
-            raise MissingDependencyError(message) from error
+            raise MissingDependencyError(f"nvdiffrast is not installed; {_INSTALL}") from error
+        version = tuple(int(part) for part in nvdiffrast.__version__.split(".")[:3])
+        if version < OLDEST_VERSION:
+            oldest = ".".join(map(str, OLDEST_VERSION))
+            raise MissingDependencyError(f"nvdiffrast {nvdiffrast.__version__} is too old; {oldest} or newer is needed: {_INSTALL}")
         if not torch.cuda.is_available():
             raise MissingDependencyError("nvdiffrast needs a CUDA device and a CUDA build of torch; this machine or torch has none")
         self._operations = operations
-        self._context = operations.RasterizeCudaContext(device=device)
+        self._device = torch.empty(0, device=device or "cuda").device
+        self._context = operations.RasterizeCudaContext(device=self._device)
 
     def rasterize(
         self,
@@ -49,37 +61,35 @@ class NvdiffrastRasterizer:
         cull_back_faces: bool = False,
     ) -> Rasterized:
         """See the protocol. Culling draws the items of a batch one by one."""
+        if clip.device != self._device:
+            raise InputError(f"clip coordinates lie on {clip.device}; this rasterizer draws on {self._device}")
         check_geometry(clip, faces, size, ranges, (torch.float32,))
-        if clip.device.type != "cuda":
-            raise InputError(f"clip coordinates lie on {clip.device}; nvdiffrast draws on cuda")
-        if clip.numel() == 0 or len(faces) == 0 or (ranges is not None and len(ranges) == 0):
-            batch = len(clip) if ranges is None else len(ranges)
-            return Rasterized(clip.new_zeros(batch, *size, 4), ranges)
-        triangles = faces.int().contiguous()
-        spans = None if ranges is None else ranges.int().cpu().contiguous()
-        if not cull_back_faces:
-            return Rasterized(self._operations.rasterize(self._context, clip.contiguous(), triangles, size, spans, False)[0], ranges)
-        items = [(item[None], None) for item in clip] if spans is None else [(clip, span[None]) for span in spans]
+        vertices, batch = clip.shape[-2], len(clip) if ranges is None else len(ranges)
+        if clip.numel() == 0 or len(faces) == 0 or batch == 0:
+            return Rasterized(clip.new_zeros(batch, *size, 4), ranges, vertices)
+        triangles = self._indices(faces)
+        spans = None if ranges is None else ranges.to("cpu", torch.int32).contiguous()
+        items = [(clip, triangles, spans)]
+        if cull_back_faces:
+            parts = [(item[None], None) for item in clip] if spans is None else [(clip, span[None]) for span in spans]
+            items = [(points, _without_back_faces(points, triangles), span) for points, span in parts]
         drawn = [
-            self._operations.rasterize(self._context, points, _without_back_faces(points, triangles), size, span, False)[0]
-            for points, span in items
+            self._operations.rasterize(self._context, points.contiguous(), corners, size, ranges=span, grad_db=False)[0]
+            for points, corners, span in items
         ]
-        return Rasterized(torch.cat(drawn), ranges)
+        result = Rasterized(torch.cat(drawn), ranges, vertices)
+        return self._with_depth_gradient(result, clip, faces) if clip.requires_grad else result
 
     def interpolate(
         self, attributes: Float[Tensor, "b v c"] | Float[Tensor, "v c"], rasterized: Rasterized, faces: Int[Tensor, "f 3"]
     ) -> Float[Tensor, "b h w c"]:
         """See the protocol."""
-        if len(faces) == 0 or rasterized.buffer.numel() == 0:
+        check_attributes(attributes, len(rasterized.buffer), count_vertices(rasterized, self.name))
+        if len(faces) == 0 or rasterized.buffer.numel() == 0 or attributes.numel() == 0:
             return rasterized.buffer.new_zeros(*rasterized.buffer.shape[:3], attributes.shape[-1])
-        values = attributes if attributes.ndim == 3 or rasterized.ranges is not None else attributes[None]
-        return self._operations.interpolate(values.contiguous(), rasterized.buffer, faces.int().contiguous())[0]
-
-    def interpolate_covered(
-        self, attributes: Float[Tensor, "b v c"] | Float[Tensor, "v c"], rasterized: Rasterized, faces: Int[Tensor, "f 3"]
-    ) -> tuple[Int[Tensor, " n"], Int[Tensor, " n"], Float[Tensor, "n c"]]:
-        """See the protocol. Pixels come in ascending order."""
-        return pick_covered(self.interpolate(attributes, rasterized, faces), rasterized.triangle_ids)
+        values = attributes.to(rasterized.buffer.dtype)
+        values = values if values.ndim == 3 or rasterized.ranges is not None else values[None]
+        return self._operations.interpolate(values.contiguous(), rasterized.buffer.contiguous(), self._indices(faces))[0]
 
     def texture(
         self, texture: Float[Tensor, "bt ht wt c"], uv: Float[Tensor, "b h w 2"], boundary: Literal["wrap", "clamp"] = "wrap"
@@ -97,7 +107,18 @@ class NvdiffrastRasterizer:
         """See the protocol."""
         if len(topology.faces) == 0 or image.numel() == 0:
             return image
-        return self._operations.antialias(image.contiguous(), rasterized.buffer, clip.contiguous(), topology.faces.int().contiguous())
+        buffer = rasterized.buffer.detach().contiguous()
+        return self._operations.antialias(image.contiguous(), buffer, clip.contiguous(), self._indices(topology.faces))
+
+    def _indices(self, faces: Tensor) -> Tensor:
+        return faces.to(self._device, torch.int32).contiguous()
+
+    def _with_depth_gradient(self, drawn: Rasterized, clip: Tensor, faces: Tensor) -> Rasterized:
+        """The same values, z/w with a gradient: nvdiffrast gives only u and v one."""
+        z, w = self.interpolate(clip[..., 2:], drawn, faces).unbind(-1)
+        ratio = z / torch.where(w == 0, 1.0, w)
+        u, v, depth, ids = drawn.buffer.unbind(-1)
+        return replace(drawn, buffer=torch.stack([u, v, depth.detach() + (ratio - ratio.detach()), ids.detach()], dim=-1))
 
 
 def _without_back_faces(clip: Tensor, triangles: Tensor) -> Tensor:

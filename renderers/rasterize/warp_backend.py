@@ -1,7 +1,6 @@
 """The same operations by NVIDIA Warp: one set of kernels for CUDA and CPU, installed as a wheel, with no compiler and a free licence."""
 
 from dataclasses import dataclass
-from typing import Literal
 
 import numpy as np
 import torch
@@ -10,9 +9,10 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 
 from invgraphics.errors import InputError, MissingDependencyError
-from renderers.rasterize.checks import check_geometry, pick_covered
+from renderers.rasterize.checks import check_attributes, check_geometry
 from renderers.rasterize.protocol import Rasterized
 from renderers.rasterize.topology import EdgeTopology
+from renderers.rasterize.torch_operations import TorchOperations
 
 try:
     import warp as wp
@@ -22,8 +22,6 @@ except ImportError as error:
 wp.config.quiet = True
 
 from renderers.rasterize import warp_kernels as kernels  # noqa: E402 - declaring kernels starts Warp, which greets unless told not to
-
-_LARGEST_ID = 2**24 - 1
 
 
 @dataclass(frozen=True)
@@ -40,7 +38,7 @@ class _Drawing:
     """(b, h, w) int32, -1 where nothing is drawn."""
 
 
-class WarpRasterizer:
+class WarpRasterizer(TorchOperations):
     """See `renderers.rasterize.protocol.Rasterizer`. Computes in float64; on CUDA, sums of gradients come in no fixed order.
 
     A triangle is one thread's work: many small triangles suit it, a few that fill the image do not.
@@ -65,8 +63,6 @@ class WarpRasterizer:
     ) -> Rasterized:
         """See the protocol. At most 2^24 - 1 triangles."""
         check_geometry(clip, faces, size, ranges, (torch.float32, torch.float64))
-        if len(faces) > _LARGEST_ID:
-            raise InputError(f"{len(faces)} triangles are more than this backend can number ({_LARGEST_ID})")
         items = _build_items(clip, faces, ranges)
         points, triangles = clip.detach().reshape(-1, 4).double().contiguous(), faces.int().contiguous()
         keys = torch.full((len(items), *size), kernels.EMPTY, dtype=torch.int64, device=clip.device)
@@ -84,34 +80,8 @@ class WarpRasterizer:
         """See the protocol."""
         drawing = _drawing_of(rasterized)
         batch, vertices = len(drawing.items), int(drawing.items[0, 3]) if len(drawing.items) else 0
-        if attributes.shape[-2] != vertices or (attributes.ndim == 3 and len(attributes) != batch):
-            raise InputError(f"attributes have shape {tuple(attributes.shape)}; the rasterization has {batch} items, {vertices} vertices")
-        return _Interpolate.apply(attributes, rasterized.buffer, drawing)
-
-    def interpolate_covered(
-        self, attributes: Float[Tensor, "b v c"] | Float[Tensor, "v c"], rasterized: Rasterized, faces: Int[Tensor, "f 3"]
-    ) -> tuple[Int[Tensor, " n"], Int[Tensor, " n"], Float[Tensor, "n c"]]:
-        """See the protocol. Pixels come in ascending order."""
-        return pick_covered(self.interpolate(attributes, rasterized, faces), rasterized.triangle_ids)
-
-    def texture(
-        self, texture: Float[Tensor, "bt ht wt c"], uv: Float[Tensor, "b h w 2"], boundary: Literal["wrap", "clamp"] = "wrap"
-    ) -> Float[Tensor, "b h w c"]:
-        """See the protocol. Plain torch."""
-        items, rows, columns, _ = texture.shape
-        x, y = uv[..., 0] * columns - 0.5, uv[..., 1] * rows - 0.5
-        left, top = x.detach().floor(), y.detach().floor()
-        s, t = (x - left)[..., None], (y - top)[..., None]
-        item = torch.arange(len(uv), device=uv.device)[:, None, None] % items
-
-        def texel(row: Tensor, column: Tensor) -> Tensor:
-            if boundary == "wrap":
-                return texture[item, row.long() % rows, column.long() % columns]
-            return texture[item, row.long().clamp(0, rows - 1), column.long().clamp(0, columns - 1)]
-
-        above = texel(top, left) * (1 - s) + texel(top, left + 1) * s
-        below = texel(top + 1, left) * (1 - s) + texel(top + 1, left + 1) * s
-        return above * (1 - t) + below * t
+        check_attributes(attributes, batch, vertices)
+        return _Interpolate.apply(attributes.to(rasterized.buffer.dtype), rasterized.buffer, drawing)
 
     def antialias(
         self,

@@ -13,7 +13,7 @@ def make_camera(height: int = 48, width: int = 64, focal: float = 60.0, dtype: t
 
 
 def clip_of(camera: Camera, points: Tensor) -> Tensor:
-    return torch.cat([points, torch.ones_like(points[..., :1])], dim=-1) @ camera.clip_from_camera().to(points.dtype).T
+    return torch.cat([points, torch.ones_like(points[..., :1])], dim=-1) @ camera.clip_from_camera().to(points).T
 
 
 def triangle_soup(count: int, seed: int, dtype: torch.dtype = torch.float64) -> tuple[Tensor, Tensor]:

@@ -1,6 +1,6 @@
 """Scenes that several renderer tests draw."""
 
-from dataclasses import replace
+from dataclasses import fields, is_dataclass, replace
 
 import torch
 from torch import Tensor
@@ -49,6 +49,17 @@ def two_objects(
     )
     plane = Plane(material((0.5, 0.5, 0.45), 0.0, 0.9, dtype))
     return Scene(tuple(objects), lights, plane, make_camera(height, width, dtype))
+
+
+def moved(value: object, device: str) -> object:
+    """A scene, camera, or anything that they hold, with its tensors on a device."""
+    if isinstance(value, Tensor):
+        return value.to(device)
+    if isinstance(value, tuple):
+        return tuple(moved(item, device) for item in value)
+    if is_dataclass(value):
+        return replace(value, **{field.name: moved(getattr(value, field.name), device) for field in fields(value)})
+    return value
 
 
 def with_object(scene: Scene, index: int, **changes: object) -> Scene:

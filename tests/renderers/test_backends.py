@@ -3,6 +3,8 @@
 Only backends that are installed are drawn with; of the others, what they answer is read.
 """
 
+import sys
+
 import pytest
 import torch
 from torch import Tensor
@@ -10,8 +12,10 @@ from torch import Tensor
 from invgraphics.errors import InputError, MissingDependencyError
 from renderers.mesh_renderer import MeshRenderer
 from renderers.rasterize import RASTERIZERS, Rasterizer, build_topology, make_rasterizer
+from renderers.rasterize.nvdiffrast import NvdiffrastRasterizer
+from tests.renderers import nvdiffrast_stand_in
 from tests.renderers.rasterizer_scenes import clip_of, make_camera, sphere, triangle_soup
-from tests.renderers.scenes import two_objects
+from tests.renderers.scenes import moved, two_objects
 
 SIZE = (48, 64)
 
@@ -26,11 +30,24 @@ def find_missing(name: str) -> str:
 
 
 MISSING = {name: find_missing(name) for name in RASTERIZERS if name != "cpu"}
+STAND_IN = "nvdiffrast's interface"
 
 
-@pytest.fixture(params=[name for name, message in MISSING.items() if not message])
-def backend(request) -> Rasterizer:
-    return make_rasterizer(request.param)
+@pytest.fixture(params=[*(name for name, message in MISSING.items() if not message), STAND_IN])
+def backend(request, monkeypatch) -> Rasterizer:
+    if request.param != STAND_IN:
+        return make_rasterizer(request.param)
+    return open_stand_in(monkeypatch)
+
+
+def open_stand_in(monkeypatch) -> NvdiffrastRasterizer:
+    """Our nvdiffrast adapter, with `nvdiffrast_stand_in` in place of nvdiffrast, on the CPU."""
+    for name, module in nvdiffrast_stand_in.build_modules().items():
+        monkeypatch.setitem(sys.modules, name, module)
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    rasterizer = NvdiffrastRasterizer("cpu")
+    rasterizer.devices = ("cpu",)
+    return rasterizer
 
 
 @pytest.mark.parametrize("message", [message for message in MISSING.values() if message])
@@ -74,6 +91,13 @@ def test_draws_and_differentiates_as_the_cpu_does(backend, seed, culls):
     for one, other in zip(found, expected, strict=True):
         limit = tolerance * other.abs().max()
         assert ((one - other).abs() < limit).double().mean() >= (1.0 if backend.float64 else 0.98)
+
+
+def test_an_old_nvdiffrast_is_answered_with_the_version_that_is_needed(monkeypatch):
+    open_stand_in(monkeypatch)
+    sys.modules["nvdiffrast"].__version__ = "0.3.1"
+    with pytest.raises(MissingDependencyError, match=r"0\.3\.1 is too old; 0\.3\.4"):
+        NvdiffrastRasterizer("cpu")
 
 
 def test_antialiases_as_the_cpu_does(backend):
@@ -148,10 +172,11 @@ def test_refuses_what_cannot_be_drawn(backend):
 
 def test_renders_the_same_scene(backend):
     dtype, device, _ = settings(backend)
-    if device != "cpu":
-        pytest.skip("scenes on a GPU: see tests/benchmarks")
     scene = two_objects(dtype=dtype, subdivisions=3)
-    expected, found = (MeshRenderer(rasterizer)(scene, scene.camera) for rasterizer in (make_rasterizer("cpu"), backend))
+    there = moved(scene, device)
+    expected = MeshRenderer(make_rasterizer("cpu"))(scene, scene.camera)
+    found = moved(MeshRenderer(backend)(there, there.camera), "cpu")
+    tolerance = 1e-9 if backend.float64 else 1e-3
     for name in ("colour", "depth", "coverage", "normals"):
-        torch.testing.assert_close(getattr(found, name), getattr(expected, name), rtol=1e-9, atol=1e-9)
+        torch.testing.assert_close(getattr(found, name), getattr(expected, name), rtol=tolerance, atol=tolerance)
     assert torch.equal(found.object_ids, expected.object_ids)
