@@ -1,6 +1,7 @@
 """A scene as one binary glTF 2.0 file, in the project's world frame (z up, metres; say so when importing: glTF viewers take y as up).
 
-Vertex colours and base colours are linear in glTF as they are here. Point and directional lights go in through KHR_lights_punctual;
+Vertex colours and base colours are linear in glTF as they are here; textures go in as sRGB PNG images, their meshes split at the
+seams. A Phong material is converted, see `_describe_phong`. Point and directional lights go in through KHR_lights_punctual;
 ambient light has no place in glTF and is left to `scene.json`.
 """
 
@@ -14,7 +15,8 @@ from torch import Tensor
 
 from invgraphics import __version__
 from invgraphics.camera import Camera
-from invgraphics.geometry.mesh import Mesh, vertex_normals
+from invgraphics.geometry.mesh import Mesh, Texture, vertex_normals
+from invgraphics.geometry.texture import encode_png
 from invgraphics.scene import DirectionalLight, Material, PointLight, Scene, SceneObject
 from invgraphics.transforms import rigid
 
@@ -63,18 +65,22 @@ class _Builder:
         }
 
     def add_mesh(self, name: str, mesh: Mesh, material: Material, T_world_object: Tensor) -> None:
-        vertices = mesh.vertices.detach().cpu()
-        attributes = {"POSITION": self._add_array(vertices, "VEC3", with_bounds=True)}
-        attributes["NORMAL"] = self._add_array(_complete_normals(vertices, mesh.faces.cpu()), "VEC3")
+        vertices, faces = mesh.vertices.detach().cpu(), mesh.faces.cpu()
+        columns = {"POSITION": vertices, "NORMAL": _complete_normals(vertices, faces)}
         if mesh.colours is not None:
-            attributes["COLOR_0"] = self._add_array(mesh.colours.detach().cpu().clamp(0, 1), "VEC3")
-        indices = self._add_indices(mesh.faces)
-        primitive = {
-            "attributes": attributes,
-            "indices": indices,
-            "material": self._append("materials", _describe_material(name, material)),
-        }
+            columns["COLOR_0"] = mesh.colours.detach().cpu().clamp(0, 1)
+        description = _describe_material(name, material)
+        if mesh.texture is not None:
+            columns, faces = _split_at_seams(columns, faces, mesh.texture.uv.detach().cpu())
+            description["pbrMetallicRoughness"]["baseColorTexture"] = {"index": self._add_texture(mesh.texture)}
+        attributes = {key: self._add_array(values, f"VEC{values.shape[1]}", key == "POSITION") for key, values in columns.items()}
+        primitive = {"attributes": attributes, "indices": self._add_indices(faces), "material": self._append("materials", description)}
         self._add_node(name, T_world_object, mesh=self._append("meshes", {"name": name, "primitives": [primitive]}))
+
+    def _add_texture(self, texture: Texture) -> int:
+        view = self._add_view(encode_png(texture.image))
+        image = self._append("images", {"bufferView": view, "mimeType": "image/png"})
+        return self._append("textures", {"source": image})
 
     def add_light(self, kind: str, strength: Tensor, T_world_light: Tensor) -> None:
         intensity = max(float(strength.max()), 1e-12)
@@ -113,9 +119,9 @@ class _Builder:
     def _add_node(self, name: str, T_world_node: Tensor, **what: Any) -> None:
         self._append("nodes", {"name": name, "matrix": T_world_node.detach().cpu().T.reshape(-1).tolist(), **what})
 
-    def _add_view(self, data: bytes, target: int) -> int:
-        view = {"buffer": 0, "byteOffset": len(self.binary), "byteLength": len(data), "target": target}
-        self.binary += data
+    def _add_view(self, data: bytes, target: int | None = None) -> int:
+        view = {"buffer": 0, "byteOffset": len(self.binary), "byteLength": len(data)} | ({} if target is None else {"target": target})
+        self.binary += data + b"\0" * (-len(data) % 4)
         return self._append("bufferViews", view)
 
     def _add_array(self, values: Tensor, kind: str, with_bounds: bool = False) -> int:
@@ -139,6 +145,15 @@ def _describe_material(name: str, material: Material) -> dict[str, Any]:
             "roughnessFactor": min(max(float(material.roughness), 0.0), 1.0),
         },
     }
+
+
+def _split_at_seams(columns: dict[str, Tensor], faces: Tensor, uv: Tensor) -> tuple[dict[str, Tensor], Tensor]:
+    """Vertex attributes and triangles of a mesh whose vertices are as many as they have texture coordinates, which join the attributes."""
+    corners = np.concatenate([faces.reshape(-1, 1).numpy(), uv.reshape(-1, 2).double().numpy()], axis=1)
+    split, index = np.unique(corners, axis=0, return_inverse=True)
+    source = torch.from_numpy(split[:, 0].astype(np.int64))
+    columns = {key: values[source] for key, values in columns.items()} | {"TEXCOORD_0": torch.from_numpy(split[:, 1:])}
+    return columns, torch.from_numpy(index.reshape(-1, 3))
 
 
 def _complete_normals(vertices: Tensor, faces: Tensor) -> Tensor:

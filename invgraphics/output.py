@@ -1,7 +1,8 @@
 """Output folders: claimed before anything is computed, written so that an unfinished one cannot be taken for a finished one, read back.
 
 A folder holds `meshes/object_KK.ply` (camera frame, metres, KK the number of the mask), `scene.glb` (world frame), `metrics.json`, and
-`scene.json`, which is written last: where it is, everything is.
+`scene.json`, which is written last: where it is, everything is. A textured mesh has its texture's averages as vertex colours in the .ply,
+and comes as `meshes/object_KK.obj` (with .mtl and .png) as well.
 """
 
 import json
@@ -20,6 +21,7 @@ from invgraphics import __version__
 from invgraphics.camera import Camera
 from invgraphics.errors import InputError
 from invgraphics.geometry.mesh import Mesh, icosphere, is_closed, load_mesh, volume
+from invgraphics.geometry.texture import average_at_vertices, load_textured_obj, save_textured_obj
 from invgraphics.glb import encode_glb
 from invgraphics.reconstruction import Reconstruction
 from invgraphics.scene import AmbientLight, DirectionalLight, Light, Material, Plane, PointLight, Scene, SceneObject
@@ -83,7 +85,10 @@ def save_reconstruction(reconstruction: Reconstruction, out: Path, scores: Mappi
     (out / _MESH_FOLDER).mkdir(parents=True)
     for index, shape, surface in zip(reconstruction.mask_indices, scene.objects, surfaces, strict=True):
         T_camera_object = scene.camera.T_camera_world @ shape.T_world_object
-        _tint(surface, shape.material).transformed(T_camera_object).to_trimesh().export(out / _mesh_file(index))
+        tinted = _tint(surface, shape.material).transformed(T_camera_object)
+        if tinted.texture is not None:
+            save_textured_obj(tinted, tinted.texture, out / _textured_file(index))
+        _without_texture(tinted).to_trimesh().export(out / _mesh_file(index))
     (out / "scene.glb").write_bytes(encode_glb(scene, surfaces))
     write_json(out / "metrics.json", _describe_metrics(reconstruction, scores))
     write_json(out / _SCENE_FILE, _describe_scene(reconstruction))
@@ -130,6 +135,10 @@ def _mesh_file(mask_index: int) -> str:
     return f"{_MESH_FOLDER}/object_{mask_index:02d}.ply"
 
 
+def _textured_file(mask_index: int) -> str:
+    return f"{_MESH_FOLDER}/object_{mask_index:02d}.obj"
+
+
 def _build_surface(shape: SceneObject) -> Mesh:
     """The object's mesh, or its ellipsoid as one; object frame."""
     if shape.mesh is None:
@@ -141,14 +150,27 @@ def _build_surface(shape: SceneObject) -> Mesh:
 
 
 def _tint(mesh: Mesh, material: Material) -> Mesh:
-    """The mesh with the colours that it is seen in: base colour times vertex colours."""
-    base = material.base_colour.detach()
+    """The mesh with the colours that it is seen in: the base colour goes into its texture, else into its vertex colours."""
+    base, vertices = material.base_colour.detach(), mesh.vertices.detach()
+    if mesh.texture is not None:
+        return replace(mesh, vertices=vertices, texture=replace(mesh.texture, image=mesh.texture.image.detach() * base))
     colours = torch.ones_like(mesh.vertices) if mesh.colours is None else mesh.colours.detach()
-    return replace(mesh, vertices=mesh.vertices.detach(), colours=colours * base)
+    return replace(mesh, vertices=vertices, colours=colours * base)
+
+
+def _without_texture(mesh: Mesh) -> Mesh:
+    """The mesh with its texture averaged into its vertex colours."""
+    if mesh.texture is None:
+        return mesh
+    average = average_at_vertices(mesh.texture, mesh)
+    return replace(mesh, colours=average if mesh.colours is None else average * mesh.colours.detach(), texture=None)
 
 
 def _untint(mesh: Mesh, material: Material) -> Mesh:
-    return replace(mesh, colours=mesh.colours / material.base_colour.clamp(min=_SMALLEST_BASE_COLOUR))
+    base = material.base_colour.clamp(min=_SMALLEST_BASE_COLOUR)
+    if mesh.texture is not None:
+        return replace(mesh, texture=replace(mesh.texture, image=mesh.texture.image / base))
+    return replace(mesh, colours=mesh.colours / base)
 
 
 def _describe_scene(reconstruction: Reconstruction) -> dict[str, Any]:
@@ -184,6 +206,7 @@ def _describe_object(mask_index: int, shape: SceneObject, camera: Camera) -> dic
         "material": _describe_material(shape.material),
         "mesh": _mesh_file(mask_index),
         "mesh_is_ellipsoid": shape.mesh is None,
+        "textured_mesh": None if shape.mesh is None or shape.mesh.texture is None else _textured_file(mask_index),
         "mesh_has_vertex_colours": shape.mesh is not None and shape.mesh.colours is not None,
     }
 
@@ -252,10 +275,14 @@ def _load_object(row: Mapping[str, Any], out: Path, camera: Camera) -> SceneObje
     shape = SceneObject(row["name"], T_world_object, torch.tensor(row["ellipsoid"]["radii_m"]), material)
     if row["mesh_is_ellipsoid"]:
         return shape
+    T_object_camera = invert(T_world_object) @ camera.T_world_camera
+    if row.get("textured_mesh"):
+        mesh = load_textured_obj(out / row["textured_mesh"]).transformed(T_object_camera)
+        return replace(shape, mesh=_untint(mesh, material))
     path = out / row["mesh"]
     if not path.is_file():
         raise InputError(f"no such mesh: {path}, which {out / _SCENE_FILE} names; reconstruct again")
-    mesh = load_mesh(path).transformed(invert(T_world_object) @ camera.T_world_camera)
+    mesh = load_mesh(path).transformed(T_object_camera)
     return replace(shape, mesh=_untint(mesh, material) if row["mesh_has_vertex_colours"] else replace(mesh, colours=None))
 
 

@@ -16,6 +16,7 @@ from renderers.rasterize import EdgeTopology, Rasterized, Rasterizer, build_topo
 from renderers.rasterize.workers import Workers
 from renderers.shading import compute_ellipsoid_shadows, material_at, shade_ggx
 from renderers.support_plane import compute_plane_depth
+from renderers.textures import look_up_textures
 from renderers.vertex_normals import compute_vertex_normals
 
 _ELLIPSOID_SUBDIVISIONS = 4
@@ -89,6 +90,7 @@ class MeshRenderer:
         self.capabilities = Capabilities(
             draws_meshes=True,
             vertex_colours=True,
+            textures=True,
             silhouette_gradients=True,
             shadows="ellipsoids" if shadows else "none",
             deterministic=rasterizer.deterministic,
@@ -127,6 +129,11 @@ class MeshRenderer:
         attributes = torch.cat([vertices, compute_vertex_normals(vertices, faces), points[:, 2:], colours], dim=1)
         pixels, triangles, values = self.rasterizer.interpolate_covered(attributes, drawn, faces)
         positions, normals, depth, colours = values.split([3, 3, 1, 3], dim=1)
+        weights = drawn.buffer.flatten(0, 2)[:, :2].index_select(0, pixels)
+        textures = look_up_textures(
+            [object_mesh(item) for item in scene.objects], weights, triangles, layout.face_owners[triangles], self._workers
+        )
+        colours = colours if textures is None else colours * textures
         towards = torch.where(_shows_its_back(points.detach(), faces)[triangles], -1.0, 1.0)[:, None]
         normals = torch.nn.functional.normalize(normals * towards, dim=-1, eps=1e-20)
         return clip, drawn, _Surface(pixels, layout.face_owners[triangles], positions, normals, colours, depth[:, 0])

@@ -45,6 +45,8 @@ class Capabilities:
     """Draws an object's mesh where it has one; else always its ellipsoid."""
     vertex_colours: bool
     """Colours of the mesh's vertices multiply the material's base colour."""
+    textures: bool
+    """Textures of the meshes multiply it, too."""
     silhouette_gradients: bool
     """Coverage and colour have gradients where a silhouette moves."""
     shadows: str
@@ -71,7 +73,7 @@ class Renderer(Protocol):
         ...
 
 
-RENDERERS = ("cpu", "nvdiffrast", "raycast", "warp")
+RENDERERS = ("cpu", "nvdiffrast", "pytorch3d", "raycast", "warp")
 
 
 def make_renderer(name: str = "auto") -> Renderer:

@@ -14,6 +14,18 @@ from invgraphics.transforms import transform_points
 
 
 @dataclass(frozen=True)
+class Texture:
+    """An image that is laid over a mesh, repeated beyond its borders. Triangles have their own coordinates, so that a closed mesh may have
+    seams and stay closed."""
+
+    uv: Float[Tensor, "f 3 2"]
+    """Where each corner of each triangle lies on the image. (0, 0) is the outer corner of texel (0, 0), at the image's top left, u runs
+    along its columns, and (1, 1) is the opposite corner: as glTF has it. (OBJ files count v from the bottom.)"""
+    image: Float[Tensor, "ht wt 3"]
+    """Linear RGB in [0, 1]; looked up bilinearly."""
+
+
+@dataclass(frozen=True)
 class Mesh:
     """A triangle mesh; corners are counter-clockwise seen from outside."""
 
@@ -23,13 +35,15 @@ class Mesh:
     """Vertex indices (int64)."""
     colours: Float[Tensor, "v 3"] | None = None
     """Linear RGB in [0, 1] at each vertex."""
+    texture: Texture | None = None
+    """Multiplies the vertex colours, as these multiply the material's base colour."""
 
     def transformed(self, T_a_b: Float[Tensor, "4 4"]) -> "Mesh":
         """The mesh in the coordinates of a, given in b. Rigid transforms only: the faces keep their order."""
         return replace(self, vertices=transform_points(T_a_b, self.vertices))
 
     def to_trimesh(self) -> trimesh.Trimesh:
-        """As a trimesh object (numpy, unmerged); vertex colours as 8-bit sRGB."""
+        """As a trimesh object (numpy, unmerged); vertex colours as 8-bit sRGB. The texture is left out: it would split the seams."""
         colours = None
         if self.colours is not None:
             colours = np.round(255 * srgb_from_linear(self.colours.detach()).cpu().numpy()).astype(np.uint8)
@@ -39,16 +53,48 @@ class Mesh:
 
 
 def mesh_from_trimesh(mesh: trimesh.Trimesh, dtype: torch.dtype = torch.float32) -> Mesh:
-    """A trimesh object as tensors; vertex colours, where it has some, become linear RGB."""
-    colours = None
+    """A trimesh object as tensors; vertex colours, where it has some, become linear RGB.
+
+    So does a texture. The vertices of a textured mesh that lie at the same point are joined: they were one before its seams were cut.
+    """
+    vertices, faces = np.array(mesh.vertices), np.array(mesh.faces, dtype=np.int64)
+    colours = texture = None
     if mesh.visual.kind == "vertex":
         srgb = torch.as_tensor(np.asarray(mesh.visual.vertex_colors)[:, :3] / 255.0, dtype=dtype)
         colours = linear_from_srgb(srgb)
-    return Mesh(torch.as_tensor(np.array(mesh.vertices), dtype=dtype), torch.as_tensor(np.array(mesh.faces), dtype=torch.int64), colours)
+    elif mesh.visual.kind == "texture":
+        texture = _texture_from_trimesh(mesh, dtype)
+    if texture is not None:
+        vertices, faces = _join_vertices(vertices, faces)
+    return Mesh(torch.as_tensor(vertices, dtype=dtype), torch.as_tensor(faces), colours, texture)
+
+
+def _texture_from_trimesh(mesh: trimesh.Trimesh, dtype: torch.dtype) -> Texture | None:
+    """The base colour texture of a trimesh object; None where it names none or could not read it."""
+    material = mesh.visual.material
+    image = getattr(material, "baseColorTexture", None) or getattr(material, "image", None)
+    if mesh.visual.uv is None or image is None:
+        return None
+    uv = np.array(mesh.visual.uv)[np.asarray(mesh.faces)]
+    uv[..., 1] = 1 - uv[..., 1]
+    srgb = torch.as_tensor(np.asarray(image.convert("RGB")) / 255.0, dtype=dtype)
+    return Texture(torch.as_tensor(uv, dtype=dtype), linear_from_srgb(srgb))
+
+
+def _join_vertices(vertices: np.ndarray, faces: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Each point once, in the order of first use."""
+    _, first, inverse = np.unique(vertices, axis=0, return_index=True, return_inverse=True)
+    order = np.argsort(first)
+    rank = np.empty_like(order)
+    rank[order] = np.arange(len(order))
+    return vertices[first[order]], rank[inverse.reshape(-1)][faces]
 
 
 def load_mesh(path: str | Path, unit_m: float = 1.0) -> Mesh:
-    """A mesh file that trimesh reads (PLY, OBJ, STL, GLB), its vertices multiplied by `unit_m` (0.001 for millimetres)."""
+    """A mesh file that trimesh reads (PLY, OBJ, STL, GLB), its vertices multiplied by `unit_m` (0.001 for millimetres).
+
+    Textures come with it where Pillow is installed, through which trimesh reads images.
+    """
     mesh = mesh_from_trimesh(trimesh.load(path, force="mesh", process=False))
     return replace(mesh, vertices=mesh.vertices * unit_m)
 

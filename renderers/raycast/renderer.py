@@ -53,6 +53,7 @@ class RaycastRenderer:
     capabilities = Capabilities(
         draws_meshes=False,
         vertex_colours=False,
+        textures=False,
         silhouette_gradients=True,
         shadows="ellipsoids",
         deterministic=True,

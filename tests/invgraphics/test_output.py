@@ -11,7 +11,8 @@ import trimesh
 
 from invgraphics.camera import Camera
 from invgraphics.errors import InputError
-from invgraphics.geometry.mesh import Mesh, icosphere, volume
+from invgraphics.geometry.mesh import Mesh, Texture, icosphere, srgb_from_linear, volume
+from invgraphics.geometry.texture import average_at_vertices
 from invgraphics.observation import Observation
 from invgraphics.output import claim_output_folder, load_scene, save_reconstruction, write_json
 from invgraphics.reconstruction import Reconstruction, StageHistory
@@ -70,6 +71,25 @@ def test_scene_comes_back(reconstruction: Reconstruction, tmp_path: Path) -> Non
         for name in vars(true_light):
             torch.testing.assert_close(getattr(light, name), getattr(true_light, name))
     torch.testing.assert_close(scene.plane.material.roughness, expected.plane.material.roughness)
+
+
+def test_textures_come_back(reconstruction: Reconstruction, tmp_path: Path) -> None:
+    scene = reconstruction.scene
+    mesh = scene.objects[0].mesh
+    generator = torch.Generator().manual_seed(5)
+    texture = Texture(torch.rand(len(mesh.faces), 3, 2, generator=generator), 0.1 + 0.8 * torch.rand(16, 8, 3, generator=generator))
+    textured = replace(scene.objects[0], mesh=replace(mesh, colours=None, texture=texture))
+    save_reconstruction(replace(reconstruction, scene=replace(scene, objects=(textured, scene.objects[1]))), tmp_path)
+    back = load_scene(tmp_path).objects[0].mesh
+    assert back.colours is None
+    assert torch.equal(back.faces, mesh.faces)
+    torch.testing.assert_close(back.vertices, mesh.vertices, atol=1e-6, rtol=0)
+    torch.testing.assert_close(back.texture.uv, texture.uv, atol=1e-6, rtol=0)
+    torch.testing.assert_close(back.texture.image, texture.image, atol=0.03, rtol=0)
+    plain = trimesh.load(tmp_path / "meshes/object_00.ply", process=False)
+    assert plain.is_watertight
+    expected = average_at_vertices(texture, mesh) * textured.material.base_colour
+    np.testing.assert_allclose(plain.visual.vertex_colors[:, :3] / 255, srgb_from_linear(expected), atol=0.02)
 
 
 def test_scene_without_plane_comes_back_without(reconstruction: Reconstruction, tmp_path: Path) -> None:
