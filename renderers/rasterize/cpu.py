@@ -104,9 +104,27 @@ class CpuRasterizer:
         items = _build_items(clip, faces, ranges)
         geometry = clip.detach().reshape(-1, 4).double().numpy()
         corners = np.ascontiguousarray(faces.detach().numpy(), dtype=np.int64)
-        buffer, ids = _draw(self.workers, geometry, corners, items, size, cull_back_faces, clip.dtype)
+        buffer = torch.empty((len(items), *size, 4), dtype=clip.dtype)
+        ids = np.empty((len(items), *size), dtype=np.int32)
+        if len(items):
+            bins = bin_triangles(self.workers, geometry, corners, items, size, cull_back_faces)
+            layout = (geometry, corners, items, bins.offsets, bins.bounds, bins.starts, bins.entries)
+            ranges_of_bins = bins.balanced_ranges(self.workers.threads)
+            self.workers.run(raster_kernels.draw_bins, ranges_of_bins, *layout, buffer.numpy(), ids)
         drawing = _Drawing(corners, items, ids, self.workers)
         return Rasterized(_Rasterize.apply(clip, buffer, geometry, drawing), ranges, drawing)
+
+    def adopt(
+        self,
+        buffer: Float[Tensor, "b h w 4"],
+        clip: Float[Tensor, "b v 4"] | Float[Tensor, "v 4"],
+        faces: Int[Tensor, "f 3"],
+        ranges: Int[Tensor, "b 2"] | None = None,
+    ) -> Rasterized:
+        """A buffer that another backend has drawn of this geometry, for this one's other operations."""
+        corners = np.ascontiguousarray(faces.detach().numpy(), dtype=np.int64)
+        ids = buffer[..., 3].detach().numpy().astype(np.int32) - 1
+        return Rasterized(buffer, ranges, _Drawing(corners, _build_items(clip, faces, ranges), ids, self.workers))
 
     def interpolate(
         self, attributes: Float[Tensor, "b v c"] | Float[Tensor, "v c"], rasterized: Rasterized, faces: Int[Tensor, "f 3"]
@@ -191,63 +209,64 @@ def _attribute_bases(attributes: Tensor, drawing: _Drawing, n_faces: int) -> np.
     return np.arange(len(items)) * vertices if attributes.ndim == 3 else np.zeros(len(items), dtype=np.int64)
 
 
-def _draw(
-    workers: Workers, clip: np.ndarray, faces: np.ndarray, items: np.ndarray, size: tuple[int, int], culls: bool, dtype: torch.dtype
-) -> tuple[Tensor, np.ndarray]:
-    """Bin the triangles into bands of rows, then draw the bands."""
+@dataclass(frozen=True)
+class _Bins:
+    """Which triangles may touch each band of rows of each item."""
+
+    offsets: np.ndarray
+    """Position of each item's first triangle, all items' triangles being counted one after another."""
+    bounds: np.ndarray
+    """Pixel bounds of the triangle at each position: left, right, top, bottom; left > right where it is not drawn."""
+    sides: np.ndarray
+    """-1 where a triangle shows its front, 1 its back, 0 where it is degenerate."""
+    starts: np.ndarray
+    entries: np.ndarray
+    """Positions of the triangles of bin k are entries starts[k] to starts[k + 1], ascending."""
+
+    def balanced_ranges(self, threads: int) -> list[tuple[int, int]]:
+        """Ranges of bins with about equal work (an empty bin still has to be cleared), four a thread."""
+        n_bins = len(self.starts) - 1
+        if threads == 1 or n_bins < 4:
+            return [(0, n_bins)]
+        work = self.starts + 200 * np.arange(n_bins + 1)
+        cuts = np.unique(np.searchsorted(work, np.linspace(0, work[-1], 4 * threads + 1)))
+        return [(int(a), int(b)) for a, b in pairwise(cuts)]
+
+
+def bin_triangles(workers: Workers, clip: np.ndarray, faces: np.ndarray, items: np.ndarray, size: tuple[int, int], culls: bool) -> _Bins:
+    """Project the vertices, and find the bands of rows that each triangle may touch.
+
+    Raises:
+        InputError: a vertex is not finite, or a triangle names one that is not there.
+    """
     height, width = size
-    buffer = torch.empty((len(items), height, width, 4), dtype=dtype)
-    ids = np.empty((len(items), height, width), dtype=np.int32)
-    if len(items) == 0:
-        return buffer, ids
     screen = np.empty((len(clip), 2))
     statuses = workers.run(raster_kernels.project_vertices, workers.split(len(clip), _GRAIN["vertices"]), clip, height, width, screen)
     if raster_kernels.NON_FINITE_VERTEX in statuses:
         bad = int(np.flatnonzero(~np.isfinite(clip).all(axis=1))[0])
         raise InputError(f"clip coordinates of vertex {bad % items[0, 3]} are {clip[bad].tolist()}; all must be finite")
-    bin_starts, entries = _bin_triangles(workers, clip, screen, faces, items, size, culls)
-    ranges = _balanced_ranges(bin_starts, workers.threads)
-    workers.run(raster_kernels.draw_bins, ranges, clip, screen, faces, items, bin_starts, entries, buffer.numpy(), ids)
-    return buffer, ids
-
-
-def _bin_triangles(
-    workers: Workers, clip: np.ndarray, screen: np.ndarray, faces: np.ndarray, items: np.ndarray, size: tuple[int, int], culls: bool
-) -> tuple[np.ndarray, np.ndarray]:
-    """Triangles that may touch each band of each item: entries bin_starts[k] to bin_starts[k + 1], in ascending order."""
-    height, width = size
     n_bands = -(-height // raster_kernels.BAND_ROWS)
     offsets = np.concatenate([[0], np.cumsum(items[:, 1])])
     chunks = workers.split(int(offsets[-1]), _GRAIN["triangles"])
-    bands = np.empty((offsets[-1], 2), dtype=np.int16 if n_bands < 2**15 else np.int64)
+    bounds = np.empty((offsets[-1], 4), dtype=np.int16 if max(size) < 2**15 else np.int32)
+    sides = np.empty(offsets[-1], dtype=np.int8)
     counts = np.zeros((len(chunks), len(items) * n_bands), dtype=np.int64)
     numbered = {chunk: index for index, chunk in enumerate(chunks)}
+    geometry = (clip, screen, faces, items, offsets, height, width, culls, bounds, sides)
 
     def count(start: int, stop: int) -> int:
-        chunk_counts = counts[numbered[start, stop]]
-        return raster_kernels.count_triangles(start, stop, clip, screen, faces, items, offsets, height, width, culls, bands, chunk_counts)
+        return raster_kernels.count_triangles(start, stop, *geometry, counts[numbered[start, stop]])
 
     if raster_kernels.INDEX_OUT_OF_RANGE in workers.run(count, chunks):
         bad = int(np.flatnonzero(((faces < 0) | (faces >= items[0, 3])).any(axis=1))[0])
         raise InputError(f"triangle {bad} has vertex indices {faces[bad].tolist()}; there are {items[0, 3]} vertices")
-    bin_starts = np.concatenate([[0], np.cumsum(counts.sum(axis=0))])
-    cursors = bin_starts[:-1] + np.cumsum(counts, axis=0) - counts
-    entries = np.empty(bin_starts[-1], dtype=np.int32)
+    starts = np.concatenate([[0], np.cumsum(counts.sum(axis=0))])
+    cursors = starts[:-1] + np.cumsum(counts, axis=0) - counts
+    entries = np.empty(starts[-1], dtype=np.int32 if offsets[-1] < 2**31 else np.int64)
     workers.run(
-        lambda start, stop: raster_kernels.fill_bins(start, stop, bands, items, offsets, n_bands, cursors[numbered[start, stop]], entries),
-        chunks,
+        lambda start, stop: raster_kernels.fill_bins(start, stop, bounds, offsets, n_bands, cursors[numbered[start, stop]], entries), chunks
     )
-    return bin_starts, entries
-
-
-def _balanced_ranges(bin_starts: np.ndarray, threads: int) -> list[tuple[int, int]]:
-    """Ranges of bins with about equal work (an empty bin still has to be cleared), four a thread."""
-    n_bins = len(bin_starts) - 1
-    if threads == 1 or n_bins < 4:
-        return [(0, n_bins)]
-    work = bin_starts + 200 * np.arange(n_bins + 1)
-    cuts = np.unique(np.searchsorted(work, np.linspace(0, work[-1], 4 * threads + 1)))
-    return [(int(a), int(b)) for a, b in pairwise(cuts)]
+    return _Bins(offsets, bounds, sides, starts, entries)
 
 
 class _Rasterize(torch.autograd.Function):

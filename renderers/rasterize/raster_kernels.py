@@ -90,10 +90,11 @@ def _item_of(position, offsets):
 
 
 @njit(nogil=True, cache=True, error_model="numpy")
-def count_triangles(start, stop, clip, screen, faces, items, offsets, height, width, culls, bands, counts):
-    """First pass of binning: the bands of rows each triangle touches (first > last where none), and how many touch each bin.
+def count_triangles(start, stop, clip, screen, faces, items, offsets, height, width, culls, bounds, sides, counts):
+    """First pass of binning: each triangle's pixel bounds (left > right where it is not drawn), its side, and how many touch each bin.
 
-    Positions start..stop run over the faces of all items, item after item. A bin is a band of an item.
+    Positions start..stop run over the faces of all items, item after item. A bin is a band of an item. A triangle's side is the sign of
+    its corners' `_determinant`: -1 for one that shows its front.
     """
     n_bands = (height + BAND_ROWS - 1) // BAND_ROWS
     n_vertices = items[0, 3]
@@ -107,29 +108,32 @@ def count_triangles(start, stop, clip, screen, faces, items, offsets, height, wi
             return INDEX_OUT_OF_RANGE
         base = items[item, 2]
         i, j, k = i + base, j + base, k + base
-        first_column, last_column, first_row, last_row = _pixel_bounds(clip, screen, i, j, k, height, width)
-        bands[position, 0], bands[position, 1] = 1, 0
-        if first_column > last_column or first_row > last_row:
+        determinant = _determinant(clip, i, j, k)
+        sides[position] = 1 if determinant > 0.0 else (-1 if determinant < 0.0 else 0)
+        bounds[position, 0], bounds[position, 1] = 1, 0
+        if determinant == 0.0 or (culls and determinant > 0.0):
             continue
-        if culls and _determinant(clip, i, j, k) >= 0.0:
+        left, right, top, bottom = _pixel_bounds(clip, screen, i, j, k, height, width)
+        if left > right or top > bottom:
             continue
-        first_band, last_band = first_row // BAND_ROWS, last_row // BAND_ROWS
-        bands[position, 0], bands[position, 1] = first_band, last_band
-        for band in range(first_band, last_band + 1):
+        bounds[position, 0], bounds[position, 1], bounds[position, 2], bounds[position, 3] = left, right, top, bottom
+        for band in range(top // BAND_ROWS, bottom // BAND_ROWS + 1):
             counts[item * n_bands + band] += 1
     return OK
 
 
 @njit(nogil=True, cache=True, error_model="numpy")
-def fill_bins(start, stop, bands, items, offsets, n_bands, cursors, entries):
-    """Second pass of binning: write each triangle into its bins, in ascending order, from where the cursors stand."""
+def fill_bins(start, stop, bounds, offsets, n_bands, cursors, entries):
+    """Second pass of binning: write each triangle's position into its bins, in ascending order, from where the cursors stand."""
     item = _item_of(start, offsets)
     for position in range(start, stop):
         while offsets[item + 1] <= position:
             item += 1
-        for band in range(bands[position, 0], bands[position, 1] + 1):
+        if bounds[position, 0] > bounds[position, 1]:
+            continue
+        for band in range(bounds[position, 2] // BAND_ROWS, bounds[position, 3] // BAND_ROWS + 1):
             bin_ = item * n_bands + band
-            entries[cursors[bin_]] = items[item, 0] + position - offsets[item]
+            entries[cursors[bin_]] = position
             cursors[bin_] += 1
 
 
@@ -178,11 +182,9 @@ def _rows_kept(a, b, c, top, bottom):
 
 
 @njit(nogil=True, cache=True, error_model="numpy")
-def _draw(clip, i, j, k, face, bounds, first_row, width, height, depth, ids):
-    """Draw one triangle into a band's z-buffer."""
+def _draw(clip, i, j, k, face, first, last, top, bottom, first_row, width, height, depth, ids):
+    """Draw one triangle, within bounds (columns first to last, rows top to bottom), into a band's z-buffer."""
     determinant = _determinant(clip, i, j, k)
-    if determinant == 0.0:
-        return
     sign = 1.0 if determinant > 0.0 else -1.0
     sx, sy = 2.0 / width, 2.0 / height
     a0, b0, c0 = _edge(clip, j, k, sx, sy, sign)
@@ -194,10 +196,9 @@ def _draw(clip, i, j, k, face, bounds, first_row, width, height, depth, ids):
     left_slope0, left0, right_slope0, right0 = _column_bounds(a0, b0, c0)
     left_slope1, left1, right_slope1, right1 = _column_bounds(a1, b1, c1)
     left_slope2, left2, right_slope2, right2 = _column_bounds(a2, b2, c2)
-    top, bottom = _rows_kept(a0, b0, c0, bounds[2], bounds[3])
+    top, bottom = _rows_kept(a0, b0, c0, top, bottom)
     top, bottom = _rows_kept(a1, b1, c1, top, bottom)
     top, bottom = _rows_kept(a2, b2, c2, top, bottom)
-    first, last = float(bounds[0]), float(bounds[1])
     for row in range(top, bottom + 1):
         left = max(max(first, left_slope0 * row + left0), max(left_slope1 * row + left1, left_slope2 * row + left2))
         right = min(min(last, right_slope0 * row + right0), min(right_slope1 * row + right1, right_slope2 * row + right2))
@@ -238,30 +239,58 @@ def _resolve(clip, faces, base, first_row, last_row, width, height, depth, ids, 
 
 
 @njit(nogil=True, cache=True, error_model="numpy")
-def draw_bins(start, stop, clip, screen, faces, items, bin_starts, entries, buffer, id_image):
+def _draw_band(bin_, band, item, clip, faces, items, offsets, bounds, bin_starts, entries, height, width, depth, ids):
+    """Draw the triangles of one bin, in ascending order, into its own z-buffer; return its first row and the row after its last."""
+    first_row = band * BAND_ROWS
+    last_row = min(first_row + BAND_ROWS, height)
+    base, shift = items[item, 2], items[item, 0] - offsets[item]
+    depth[:] = np.nextafter(1.0, 2.0)
+    ids[:] = -1
+    for entry in range(bin_starts[bin_], bin_starts[bin_ + 1]):
+        position = entries[entry]
+        face = position + shift
+        i, j, k = faces[face, 0] + base, faces[face, 1] + base, faces[face, 2] + base
+        top, bottom = max(bounds[position, 2], first_row), min(bounds[position, 3], last_row - 1)
+        left, right = float(bounds[position, 0]), float(bounds[position, 1])
+        _draw(clip, i, j, k, face, left, right, top, bottom, first_row, width, height, depth, ids)
+    return first_row, last_row
+
+
+@njit(nogil=True, cache=True, error_model="numpy")
+def draw_bins(start, stop, clip, faces, items, offsets, bounds, bin_starts, entries, buffer, id_image):
     """Rasterize bins start..stop: each a band of rows of one item, drawn by one thread in ascending order of triangles."""
     height, width = buffer.shape[1], buffer.shape[2]
     n_bands = (height + BAND_ROWS - 1) // BAND_ROWS
-    depth = np.empty(BAND_ROWS * width, np.float64)
-    ids = np.empty(BAND_ROWS * width, np.int32)
+    depth, ids = np.empty(BAND_ROWS * width, np.float64), np.empty(BAND_ROWS * width, np.int32)
     for bin_ in range(start, stop):
         item, band = bin_ // n_bands, bin_ % n_bands
-        first_row = band * BAND_ROWS
-        last_row = min(first_row + BAND_ROWS, height)
         if bin_starts[bin_] == bin_starts[bin_ + 1]:
-            buffer[item, first_row:last_row] = 0.0
-            id_image[item, first_row:last_row] = -1
+            buffer[item, band * BAND_ROWS : (band + 1) * BAND_ROWS] = 0.0
+            id_image[item, band * BAND_ROWS : (band + 1) * BAND_ROWS] = -1
             continue
-        base = items[item, 2]
-        depth[:] = np.nextafter(1.0, 2.0)
-        ids[:] = -1
-        for entry in range(bin_starts[bin_], bin_starts[bin_ + 1]):
-            face = entries[entry]
-            i, j, k = faces[face, 0] + base, faces[face, 1] + base, faces[face, 2] + base
-            left, right, top, bottom = _pixel_bounds(clip, screen, i, j, k, height, width)
-            bounds = (left, right, max(top, first_row), min(bottom, last_row - 1))
-            _draw(clip, i, j, k, face, bounds, first_row, width, height, depth, ids)
-        _resolve(clip, faces, base, first_row, last_row, width, height, depth, ids, buffer[item], id_image[item])
+        layout = (clip, faces, items, offsets, bounds, bin_starts, entries)
+        first_row, last_row = _draw_band(bin_, band, item, *layout, height, width, depth, ids)
+        _resolve(clip, faces, items[item, 2], first_row, last_row, width, height, depth, ids, buffer[item], id_image[item])
+
+
+@njit(nogil=True, cache=True, error_model="numpy")
+def draw_visible(start, stop, clip, faces, items, offsets, bounds, bin_starts, entries, depth_image, id_image):
+    """As `draw_bins`, but only which triangle each pixel shows (-1 for none) and, where there is one, z/w."""
+    height, width = id_image.shape[1], id_image.shape[2]
+    n_bands = (height + BAND_ROWS - 1) // BAND_ROWS
+    depth, ids = np.empty(BAND_ROWS * width, np.float64), np.empty(BAND_ROWS * width, np.int32)
+    for bin_ in range(start, stop):
+        item, band = bin_ // n_bands, bin_ % n_bands
+        if bin_starts[bin_] == bin_starts[bin_ + 1]:
+            id_image[item, band * BAND_ROWS : (band + 1) * BAND_ROWS] = -1
+            continue
+        layout = (clip, faces, items, offsets, bounds, bin_starts, entries)
+        first_row, last_row = _draw_band(bin_, band, item, *layout, height, width, depth, ids)
+        for row in range(first_row, last_row):
+            for column in range(width):
+                slot = (row - first_row) * width + column
+                depth_image[item, row, column] = depth[slot]
+                id_image[item, row, column] = ids[slot]
 
 
 @njit(nogil=True, cache=True, error_model="numpy")
