@@ -7,7 +7,7 @@ import torch
 from invgraphics.errors import InputError
 from renderers.rasterize.protocol import Rasterizer
 
-RASTERIZERS = ("cpu", "nvdiffrast", "warp")
+RASTERIZERS = ("cpu", "nvdiffrast", "pytorch3d", "warp")
 
 
 def make_rasterizer(name: str = "auto", threads: int | None = None) -> Rasterizer:
@@ -29,6 +29,10 @@ def make_rasterizer(name: str = "auto", threads: int | None = None) -> Rasterize
         from renderers.rasterize.nvdiffrast import NvdiffrastRasterizer
 
         return NvdiffrastRasterizer()
+    if name == "pytorch3d":
+        from renderers.rasterize.pytorch3d import Pytorch3dRasterizer
+
+        return Pytorch3dRasterizer()
     if name == "warp":
         from renderers.rasterize.warp_backend import WarpRasterizer
 

@@ -165,5 +165,5 @@ def test_renderers_are_what_they_say(name):
 
 
 def test_unknown_renderers_are_answered_with_the_known_ones():
-    with pytest.raises(InputError, match="auto, cpu, nvdiffrast, raycast, warp"):
+    with pytest.raises(InputError, match="auto, cpu, nvdiffrast, pytorch3d, raycast, warp"):
         make_renderer("metal")
