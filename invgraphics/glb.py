@@ -17,7 +17,7 @@ from invgraphics import __version__
 from invgraphics.camera import Camera
 from invgraphics.geometry.mesh import Mesh, Texture, vertex_normals
 from invgraphics.geometry.texture import encode_png
-from invgraphics.scene import DirectionalLight, Material, PointLight, Scene, SceneObject
+from invgraphics.scene import DirectionalLight, Material, PhongMaterial, PointLight, Scene, SceneObject, SurfaceMaterial
 from invgraphics.transforms import rigid
 
 _FLOAT, _UNSIGNED_INT = 5126, 5125
@@ -64,7 +64,7 @@ class _Builder:
             "bufferViews": [],
         }
 
-    def add_mesh(self, name: str, mesh: Mesh, material: Material, T_world_object: Tensor) -> None:
+    def add_mesh(self, name: str, mesh: Mesh, material: SurfaceMaterial, T_world_object: Tensor) -> None:
         vertices, faces = mesh.vertices.detach().cpu(), mesh.faces.cpu()
         columns = {"POSITION": vertices, "NORMAL": _complete_normals(vertices, faces)}
         if mesh.colours is not None:
@@ -136,7 +136,9 @@ class _Builder:
         return self._append("accessors", {"bufferView": view, "componentType": _UNSIGNED_INT, "count": len(array), "type": "SCALAR"})
 
 
-def _describe_material(name: str, material: Material) -> dict[str, Any]:
+def _describe_material(name: str, material: SurfaceMaterial) -> dict[str, Any]:
+    if isinstance(material, PhongMaterial):
+        return _describe_phong(name, material)
     return {
         "name": name,
         "pbrMetallicRoughness": {
@@ -145,6 +147,22 @@ def _describe_material(name: str, material: Material) -> dict[str, Any]:
             "roughnessFactor": min(max(float(material.roughness), 0.0), 1.0),
         },
     }
+
+
+def _describe_phong(name: str, material: PhongMaterial) -> dict[str, Any]:
+    """The metallic-roughness material nearest to a Phong one; what it was stands in `extras`.
+
+    A dielectric. Its base colour reflects as much diffuse light: `pi diffuse base`, at most 1, for only metallic-roughness divides by pi.
+    Its facets' density falls off as fast about its peak: t from the normal it is `1 - 2 (1 / alpha^2 - 1) t^2` times it,
+    and `cos(2 t)^s` is `1 - 2 s t^2`, so that `alpha^2 = 1 / (1 + s)`. How bright the highlight is, and the ambient term, have no place.
+    """
+    converted = Material(
+        (torch.pi * material.diffuse * material.base_colour).clamp(0, 1),
+        torch.zeros_like(material.diffuse),
+        (1 + material.shininess) ** -0.25,
+    )
+    phong = {key: value.detach().cpu().tolist() for key, value in vars(material).items()}
+    return _describe_material(name, converted) | {"extras": {"phong": phong}}
 
 
 def _split_at_seams(columns: dict[str, Tensor], faces: Tensor, uv: Tensor) -> tuple[dict[str, Tensor], Tensor]:

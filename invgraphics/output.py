@@ -10,7 +10,7 @@ import math
 import os
 import shutil
 from collections.abc import Mapping
-from dataclasses import replace
+from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +24,18 @@ from invgraphics.geometry.mesh import Mesh, icosphere, is_closed, load_mesh, vol
 from invgraphics.geometry.texture import average_at_vertices, load_textured_obj, save_textured_obj
 from invgraphics.glb import encode_glb
 from invgraphics.reconstruction import Reconstruction
-from invgraphics.scene import AmbientLight, DirectionalLight, Light, Material, Plane, PointLight, Scene, SceneObject
+from invgraphics.scene import (
+    AmbientLight,
+    DirectionalLight,
+    Light,
+    Material,
+    PhongMaterial,
+    Plane,
+    PointLight,
+    Scene,
+    SceneObject,
+    SurfaceMaterial,
+)
 from invgraphics.transforms import invert
 
 SCENE_FORMAT_VERSION = 1
@@ -33,6 +44,7 @@ _MARKER = ".invgraphics-output"
 _MARKER_TEXT = "This folder is written by invgraphics; `--overwrite` removes everything in it.\n"
 _UNITS = {"length": "m", "angle": "rad", "colour": "linear RGB in [0, 1]", "K": "pixels, pixel centres at integer coordinates"}
 _ELLIPSOID_SUBDIVISIONS = 3
+_MATERIAL_MODELS: dict[str, type[SurfaceMaterial]] = {"metallic-roughness": Material, "phong": PhongMaterial}
 _SMALLEST_BASE_COLOUR = 1e-3
 
 
@@ -149,7 +161,7 @@ def _build_surface(shape: SceneObject) -> Mesh:
     return shape.mesh
 
 
-def _tint(mesh: Mesh, material: Material) -> Mesh:
+def _tint(mesh: Mesh, material: SurfaceMaterial) -> Mesh:
     """The mesh with the colours that it is seen in: the base colour goes into its texture, else into its vertex colours."""
     base, vertices = material.base_colour.detach(), mesh.vertices.detach()
     if mesh.texture is not None:
@@ -166,7 +178,7 @@ def _without_texture(mesh: Mesh) -> Mesh:
     return replace(mesh, colours=average if mesh.colours is None else average * mesh.colours.detach(), texture=None)
 
 
-def _untint(mesh: Mesh, material: Material) -> Mesh:
+def _untint(mesh: Mesh, material: SurfaceMaterial) -> Mesh:
     base = material.base_colour.clamp(min=_SMALLEST_BASE_COLOUR)
     if mesh.texture is not None:
         return replace(mesh, texture=replace(mesh.texture, image=mesh.texture.image / base))
@@ -224,12 +236,10 @@ def _describe_plane(plane: Plane, camera: Camera) -> dict[str, Any]:
     }
 
 
-def _describe_material(material: Material) -> dict[str, Any]:
-    return {
-        "base_colour": _list(material.base_colour),
-        "metallic": float(material.metallic),
-        "roughness": float(material.roughness),
-    }
+def _describe_material(material: SurfaceMaterial) -> dict[str, Any]:
+    """The model's name, "metallic-roughness" or "phong", and its parameters."""
+    model = next(name for name, kind in _MATERIAL_MODELS.items() if isinstance(material, kind))
+    return {"model": model} | {name: value.detach().cpu().tolist() for name, value in vars(material).items()}
 
 
 def _describe_light(light: Light) -> dict[str, Any]:
@@ -256,8 +266,13 @@ def _parse_camera(row: Mapping[str, Any]) -> Camera:
     return Camera(torch.tensor(row["K"]), row["height"], row["width"], torch.tensor(row["T_world_camera"]))
 
 
-def _parse_material(row: Mapping[str, Any]) -> Material:
-    return Material(torch.tensor(row["base_colour"]), torch.tensor(row["metallic"]), torch.tensor(row["roughness"]))
+def _parse_material(row: Mapping[str, Any]) -> SurfaceMaterial:
+    """Files written before there were two models name none: theirs is metallic-roughness."""
+    name = row.get("model", "metallic-roughness")
+    if name not in _MATERIAL_MODELS:
+        raise InputError(f"material model {name!r} is unknown; the models are {', '.join(_MATERIAL_MODELS)}")
+    kind = _MATERIAL_MODELS[name]
+    return kind(**{field.name: torch.tensor(row[field.name]) for field in fields(kind)})
 
 
 def _parse_light(row: Mapping[str, Any]) -> Light:

@@ -1,5 +1,6 @@
 """Constrained quantities as free tensors that any optimizer may move: one bijection a kind."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Protocol, runtime_checkable
 
@@ -8,6 +9,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from invgraphics.geometry.mesh import uniform_laplacian
+from invgraphics.scene import Material, PhongMaterial, SurfaceMaterial
 from invgraphics.transforms import so3_exp, so3_log
 
 
@@ -116,3 +118,26 @@ class Diffused:
     def from_free(self, free: Float[Tensor, "*n v 3"]) -> Float[Tensor, "*n v 3"]:
         """Its inverse times the free tensor."""
         return self.inverse @ free * self.unit
+
+
+MATERIAL_BIJECTIONS: dict[type[SurfaceMaterial], dict[str, Bijection]] = {
+    Material: {"base_colour": Interval(), "metallic": Interval(), "roughness": Interval()},
+    PhongMaterial: {
+        "base_colour": Interval(),
+        "ambient": Positive(),
+        "diffuse": Positive(),
+        "specular": Positive(),
+        "shininess": Positive(),
+    },
+}
+"""How each parameter of each kind of material becomes free."""
+
+
+def free_material(material: SurfaceMaterial) -> dict[str, Tensor]:
+    """The material's parameters by name, as free tensors. Raises ValueError for one that is out of its bounds (or, if positive, 0)."""
+    return {name: bijection.to_free(getattr(material, name)) for name, bijection in MATERIAL_BIJECTIONS[type(material)].items()}
+
+
+def bound_material(kind: type[SurfaceMaterial], free: Mapping[str, Tensor]) -> SurfaceMaterial:
+    """The material of a kind that free tensors stand for; differentiable."""
+    return kind(**{name: bijection.from_free(free[name]) for name, bijection in MATERIAL_BIJECTIONS[kind].items()})

@@ -26,6 +26,28 @@ class Material:
 
 
 @dataclass(frozen=True)
+class PhongMaterial:
+    """Phong's material (Phong 1975), as Differentiable Neuro-Graphics has it.
+
+    A light of irradiance E at angle theta gives `E (ambient base + diffuse base cos(theta) + specular cos(mirrored, view)^shininess)`.
+    """
+
+    base_colour: Float[Tensor, "3"]
+    """Linear RGB in [0, 1]; multiplies the mesh's vertex colours where it has some."""
+    ambient: Float[Tensor, ""]
+    """Share of every light that the surface sends back from everywhere, in shadow too; at least 0."""
+    diffuse: Float[Tensor, ""]
+    """Share of the light that it scatters; at least 0. There is no factor 1/pi: 1/pi is a perfectly white surface."""
+    specular: Float[Tensor, ""]
+    """Strength of the highlight, which has the light's colour; at least 0."""
+    shininess: Float[Tensor, ""]
+    """Exponent of the highlight; positive, the larger the narrower."""
+
+
+SurfaceMaterial = Material | PhongMaterial
+
+
+@dataclass(frozen=True)
 class PointLight:
     """A light at a point; its irradiance falls with the squared distance."""
 
@@ -60,7 +82,7 @@ Light = PointLight | DirectionalLight | AmbientLight
 class Plane:
     """The support plane: z = 0 of the world frame, infinite, seen from above."""
 
-    material: Material
+    material: SurfaceMaterial
 
 
 @dataclass(frozen=True)
@@ -72,7 +94,7 @@ class SceneObject:
     """Object frame to world frame, metres."""
     radii: Float[Tensor, "3"]
     """Semi-axes of the ellipsoid along the object's x, y, z, metres."""
-    material: Material
+    material: SurfaceMaterial
     mesh: Mesh | None = None
     """Closed surface in the object frame."""
 

@@ -1,6 +1,6 @@
-"""`renderers.shading.shade_ggx` for the CPU, compiled: one pass over the points forward, one backward, many points an instruction.
+"""`renderers.shading.shade_ggx` and `shade_phong` for the CPU, compiled: one pass over the points forward, one backward.
 
-The same equations and the same result; `tests/renderers/test_fused_shading.py` holds the two together.
+The same equations and the same result; `tests/renderers/test_fused_shading.py` holds them together.
 """
 
 from collections.abc import Sequence
@@ -11,8 +11,8 @@ from jaxtyping import Float, Int
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-from invgraphics.scene import Light, Material, PointLight
-from renderers import fused_shading_kernels as kernels
+from invgraphics.scene import Light, Material, PhongMaterial, PointLight
+from renderers import fused_shading_kernels, phong_kernels
 from renderers.rasterize.workers import Workers
 from renderers.shading import ambient_coefficients, direct_lights
 
@@ -26,23 +26,24 @@ def shade_surface(
     camera_position: Float[Tensor, "3"],
     tints: Float[Tensor, "n 3"],
     owners: Int[Tensor, " n"],
-    materials: Sequence[Material],
+    materials: Sequence[Material] | Sequence[PhongMaterial],
     lights: Sequence[Light],
     light_visibility: Float[Tensor, "k n"] | None,
     workers: Workers,
 ) -> Float[Tensor, "n 3"]:
-    """Radiance (linear RGB, not clipped) that points of metallic-roughness surfaces send to a camera.
+    """Radiance (linear RGB, not clipped) that points of surfaces, all metallic-roughness or all Phong, send to a camera.
 
     World frame, metres; unit normals. A point's base colour is its tint times that of its owner's material. `light_visibility` as in
     `shade_ggx`. CPU tensors only; differentiable in every tensor, deterministic. At least one material is needed.
     """
-    table = torch.stack([torch.cat([item.base_colour, item.metallic[None], item.roughness[None]]) for item in materials])
+    table = torch.stack([torch.cat([value.reshape(-1) for value in vars(item).values()]) for item in materials])
+    kernels = phong_kernels if isinstance(materials[0], PhongMaterial) else fused_shading_kernels
     rows = [_light_row(light) for light in direct_lights(lights)]
     sh = ambient_coefficients(lights)
     light_table = torch.stack(rows) if rows else positions.new_zeros(0, 7)
     visibility = positions.new_zeros(0, 0) if light_visibility is None else light_visibility
     harmonics = positions.new_zeros(0, 3) if sh is None else sh
-    return _Shade.apply(positions, normals, camera_position, tints, table, light_table, harmonics, visibility, owners, workers)
+    return _Shade.apply(positions, normals, camera_position, tints, table, light_table, harmonics, visibility, owners, workers, kernels)
 
 
 def _light_row(light: Light) -> Tensor:
@@ -54,13 +55,13 @@ def _light_row(light: Light) -> Tensor:
 
 
 class _Shade(torch.autograd.Function):
-    """See `shade_surface`; materials, lights and harmonics as tables."""
+    """See `shade_surface`; materials, lights and harmonics as tables, the model as the module with its loops."""
 
     @staticmethod
-    def forward(ctx, positions, normals, camera, tints, materials, lights, sh, visibility, owners, workers):
+    def forward(ctx, positions, normals, camera, tints, materials, lights, sh, visibility, owners, workers, kernels):
         inputs = (positions, normals, camera, tints, materials, lights, sh, visibility, owners)
         ctx.save_for_backward(*inputs)
-        ctx.workers = workers
+        ctx.workers, ctx.kernels = workers, kernels
         out = torch.empty_like(positions, memory_format=torch.contiguous_format)
         blocks = -(-len(positions) // kernels.BLOCK)
         workers.run(kernels.shade, workers.split(blocks, _BLOCKS_AT_LEAST), *_arguments(inputs), out.numpy())
@@ -70,19 +71,20 @@ class _Shade(torch.autograd.Function):
     @once_differentiable
     def backward(ctx, gradient):
         positions, _, camera, _, materials, lights, sh, visibility, _ = ctx.saved_tensors
-        parts = -(-len(positions) // (kernels.BLOCK * _BLOCKS_A_PART))
+        parts = -(-len(positions) // (ctx.kernels.BLOCK * _BLOCKS_A_PART))
         points, seen = np.empty((len(positions), 9), dtype=gradient.numpy().dtype), np.zeros(visibility.shape)
         material_parts, scene_parts = np.zeros((parts, *materials.shape)), np.zeros((parts, 3 + 6 * len(lights) + sh.numel()))
         targets = (gradient.contiguous().numpy(), points, seen, material_parts, scene_parts)
         arguments = (_BLOCKS_A_PART, *_arguments(ctx.saved_tensors), *targets)
-        ctx.workers.run(kernels.shade_gradient, ctx.workers.split(parts, 1), *arguments)
+        ctx.workers.run(ctx.kernels.shade_gradient, ctx.workers.split(parts, 1), *arguments)
         scene = torch.from_numpy(scene_parts.sum(axis=0)).to(camera.dtype)
         of_lights = torch.zeros_like(lights)
         of_lights[:, [0, 1, 2, 4, 5, 6]] = scene[3 : 3 + 6 * len(lights)].reshape(-1, 6)
         of_points = torch.from_numpy(points)
         of_materials = torch.from_numpy(material_parts.sum(axis=0)).to(materials.dtype)
         of_sh, of_visibility = scene[3 + 6 * len(lights) :].reshape(sh.shape), torch.from_numpy(seen).to(visibility.dtype)
-        return of_points[:, :3], of_points[:, 3:6], scene[:3], of_points[:, 6:], of_materials, of_lights, of_sh, of_visibility, None, None
+        of_scene = (of_materials, of_lights, of_sh, of_visibility)
+        return of_points[:, :3], of_points[:, 3:6], scene[:3], of_points[:, 6:], *of_scene, None, None, None
 
 
 def _arguments(tensors: Sequence[Tensor]) -> list[np.ndarray]:

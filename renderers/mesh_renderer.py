@@ -8,13 +8,13 @@ from torch import Tensor
 
 from invgraphics.camera import Camera
 from invgraphics.geometry.mesh import Mesh, icosphere
-from invgraphics.scene import Material, Scene, SceneObject
+from invgraphics.scene import Scene, SceneObject, SurfaceMaterial
 from invgraphics.transforms import transform_points
-from renderers.fused_shading import shade_surface
+from renderers.materials import MATERIALS, shade_materials
 from renderers.protocol import BACKGROUND_ID, PLANE_ID, Capabilities, Rendered
 from renderers.rasterize import EdgeTopology, Rasterized, Rasterizer, build_topology
 from renderers.rasterize.workers import Workers
-from renderers.shading import compute_ellipsoid_shadows, material_at, shade_ggx
+from renderers.shading import compute_ellipsoid_shadows
 from renderers.support_plane import compute_plane_depth
 from renderers.textures import look_up_textures
 from renderers.vertex_normals import compute_vertex_normals
@@ -91,6 +91,7 @@ class MeshRenderer:
             draws_meshes=True,
             vertex_colours=True,
             textures=True,
+            materials=MATERIALS,
             silhouette_gradients=True,
             shadows="ellipsoids" if shadows else "none",
             deterministic=rasterizer.deterministic,
@@ -151,7 +152,7 @@ class MeshRenderer:
         ground = _plane_surface(camera, rays, plane_depth, uncovered.nonzero()[:, 0])
         return flat.index_copy(0, ground.pixels, self._shade(scene, camera, ground, [scene.plane.material]))
 
-    def _shade(self, scene: Scene, camera: Camera, surface: _Surface, materials: list[Material]) -> Tensor:
+    def _shade(self, scene: Scene, camera: Camera, surface: _Surface, materials: list[SurfaceMaterial]) -> Tensor:
         """Radiance (n, 3) that surface points send to the camera."""
         owners = surface.owners.clamp(min=0)
         visibility = None
@@ -159,14 +160,8 @@ class MeshRenderer:
             poses = torch.stack([item.T_world_object for item in scene.objects])
             radii = torch.stack([item.radii for item in scene.objects])
             visibility = compute_ellipsoid_shadows(surface.positions, scene.lights, poses, radii, surface.owners)
-        eye = camera.T_world_camera[:3, 3]
-        if surface.positions.device.type == "cpu":
-            arguments = (surface.positions, surface.normals, eye, surface.colours, owners, materials, scene.lights, visibility)
-            return shade_surface(*arguments, self._workers)
-        views = torch.nn.functional.normalize(eye - surface.positions, dim=-1, eps=1e-12)
-        base_colour, metallic, roughness = material_at(materials, owners)
-        base_colour = base_colour * surface.colours
-        return shade_ggx(surface.positions, surface.normals, views, base_colour, metallic, roughness, scene.lights, visibility)
+        points = (surface.positions, surface.normals, camera.T_world_camera[:3, 3], surface.colours)
+        return shade_materials(*points, owners, materials, scene.lights, visibility, self._workers)
 
 
 def _world_vertices(scene: Scene) -> tuple[Tensor, Tensor]:

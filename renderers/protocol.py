@@ -47,6 +47,8 @@ class Capabilities:
     """Colours of the mesh's vertices multiply the material's base colour."""
     textures: bool
     """Textures of the meshes multiply it, too."""
+    materials: tuple[str, ...]
+    """Models of material that it shades, mixed in a scene or not: "metallic-roughness" and "phong" (see `invgraphics.scene`)."""
     silhouette_gradients: bool
     """Coverage and colour have gradients where a silhouette moves."""
     shadows: str

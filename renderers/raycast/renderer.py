@@ -7,11 +7,13 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from invgraphics.camera import Camera
-from invgraphics.scene import Scene
+from invgraphics.scene import Scene, SurfaceMaterial
 from invgraphics.transforms import transform_directions, transform_points
+from renderers.materials import MATERIALS, shade_materials
 from renderers.protocol import BACKGROUND_ID, PLANE_ID, Capabilities, Rendered
+from renderers.rasterize.workers import Workers
 from renderers.raycast.ellipsoids import bounding_boxes, ellipsoid_coverage, ellipsoid_depth, ellipsoid_normals
-from renderers.shading import compute_ellipsoid_shadows, material_at, shade_ggx
+from renderers.shading import compute_ellipsoid_shadows
 from renderers.support_plane import compute_plane_depth
 
 _LEAST_COVERAGE = 1e-3
@@ -54,6 +56,7 @@ class RaycastRenderer:
         draws_meshes=False,
         vertex_colours=False,
         textures=False,
+        materials=MATERIALS,
         silhouette_gradients=True,
         shadows="ellipsoids",
         deterministic=True,
@@ -65,6 +68,7 @@ class RaycastRenderer:
         self.softness = softness
         self.shadows = shadows
         self.light_radius = light_radius
+        self._workers = Workers()
 
     def __call__(self, scene: Scene, camera: Camera) -> Rendered:
         """The scene seen by the camera. Differentiable in everything that the scene and the camera hold."""
@@ -84,27 +88,25 @@ class RaycastRenderer:
         """Linear RGB (h w, 3): shares of the fragments' radiances and, behind them, of the plane's; black where there is nothing."""
         colour = rays.new_zeros(len(plane_depth), 3)
         if scene.objects:
-            materials = material_at([item.material for item in scene.objects], fragments.owners)
-            radiance = self._shade(scene, camera, rays, fragments, materials)
+            radiance = self._shade(scene, camera, rays, fragments, [item.material for item in scene.objects])
             colour = colour.index_add(0, fragments.pixels, visible[:, None] * radiance)
         if scene.plane is None:
             return colour
         ground = _plane_fragments(plane_depth, remaining)
-        materials = material_at([scene.plane.material], torch.zeros_like(ground.pixels))
-        radiance = self._shade(scene, camera, rays, ground, materials)
+        radiance = self._shade(scene, camera, rays, ground, [scene.plane.material])
         return colour.index_add(0, ground.pixels, ground.coverage[:, None] * radiance)
 
     def _shade(
-        self, scene: Scene, camera: Camera, rays: Tensor, surface: Fragments, materials: tuple[Tensor, Tensor, Tensor]
+        self, scene: Scene, camera: Camera, rays: Tensor, surface: Fragments, materials: list[SurfaceMaterial]
     ) -> Float[Tensor, "f 3"]:
-        """Radiance of fragments, whose base colour, metallic and roughness are given."""
+        """Radiance of fragments, given the materials of their owners (one, where none owns them)."""
         positions = transform_points(camera.T_world_camera, rays.reshape(-1, 3)[surface.pixels] * surface.depth[:, None])
-        views = torch.nn.functional.normalize(camera.T_world_camera[:3, 3] - positions, dim=-1, eps=1e-12)
         visibility = None
         if self.shadows and scene.objects:
             poses, radii = stack_ellipsoids(scene)
             visibility = compute_ellipsoid_shadows(positions, scene.lights, poses, radii, surface.owners, self.light_radius)
-        return shade_ggx(positions, surface.normals, views, *materials, scene.lights, visibility)
+        points = (positions, surface.normals, camera.T_world_camera[:3, 3], torch.ones_like(positions))
+        return shade_materials(*points, surface.owners.clamp(min=0), materials, scene.lights, visibility, self._workers)
 
 
 def _plane_fragments(plane_depth: Tensor, remaining: Tensor) -> Fragments:

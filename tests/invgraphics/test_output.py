@@ -13,10 +13,11 @@ from invgraphics.camera import Camera
 from invgraphics.errors import InputError
 from invgraphics.geometry.mesh import Mesh, Texture, icosphere, srgb_from_linear, volume
 from invgraphics.geometry.texture import average_at_vertices
+from invgraphics.glb import encode_glb
 from invgraphics.observation import Observation
 from invgraphics.output import claim_output_folder, load_scene, save_reconstruction, write_json
 from invgraphics.reconstruction import Reconstruction, StageHistory
-from invgraphics.scene import AmbientLight, DirectionalLight, Material, Plane, PointLight, Scene, SceneObject
+from invgraphics.scene import AmbientLight, DirectionalLight, Material, PhongMaterial, Plane, PointLight, Scene, SceneObject
 from invgraphics.transforms import rigid, so3_exp, transform_points
 
 
@@ -71,6 +72,46 @@ def test_scene_comes_back(reconstruction: Reconstruction, tmp_path: Path) -> Non
         for name in vars(true_light):
             torch.testing.assert_close(getattr(light, name), getattr(true_light, name))
     torch.testing.assert_close(scene.plane.material.roughness, expected.plane.material.roughness)
+
+
+def make_phong() -> PhongMaterial:
+    return PhongMaterial(torch.tensor([0.2, 0.4, 0.9]), *(torch.tensor(value) for value in (0.05, 0.25, 0.3, 30.0)))
+
+
+def test_phong_materials_come_back(reconstruction: Reconstruction, tmp_path: Path) -> None:
+    scene = reconstruction.scene
+    objects = (replace(scene.objects[0], material=make_phong()), scene.objects[1])
+    save_reconstruction(replace(reconstruction, scene=replace(scene, objects=objects, plane=Plane(make_phong()))), tmp_path)
+    back = load_scene(tmp_path)
+    assert isinstance(back.objects[1].material, Material)
+    for found in (back.objects[0].material, back.plane.material):
+        assert isinstance(found, PhongMaterial)
+        for name, value in vars(make_phong()).items():
+            torch.testing.assert_close(getattr(found, name), value)
+    content = json.loads((tmp_path / "scene.json").read_text())
+    del content["objects"][1]["material"]["model"]
+    content["plane"]["material"]["model"] = "velvet"
+    (tmp_path / "scene.json").write_text(json.dumps(content))
+    with pytest.raises(InputError, match="'velvet' is unknown; the models are metallic-roughness, phong"):
+        load_scene(tmp_path)
+    content["plane"] = None
+    (tmp_path / "scene.json").write_text(json.dumps(content))
+    assert isinstance(load_scene(tmp_path).objects[1].material, Material)
+
+
+def test_phong_becomes_a_dielectric_of_the_same_diffuse_colour_in_glb(reconstruction: Reconstruction) -> None:
+    scene = reconstruction.scene
+    bare = replace(scene, objects=(replace(scene.objects[0], material=make_phong()),))
+    data = encode_glb(bare, [scene.objects[0].mesh])
+    content = json.loads(data[20 : 20 + int.from_bytes(data[12:16], "little")])
+    row = content["materials"][0]
+    surface = row["pbrMetallicRoughness"]
+    assert surface["metallicFactor"] == 0.0
+    assert surface["baseColorFactor"][:3] == pytest.approx([np.pi * 0.25 * value for value in (0.2, 0.4, 0.9)])
+    alpha_squared = surface["roughnessFactor"] ** 4
+    density = [1 / (np.cos(angle) ** 2 * (alpha_squared - 1) + 1) ** 2 for angle in (0.0, 0.02)]
+    assert 1 - density[1] / density[0] == pytest.approx(1 - np.cos(2 * 0.02) ** 30, rel=0.03)
+    assert row["extras"]["phong"]["shininess"] == 30.0
 
 
 def test_textures_come_back(reconstruction: Reconstruction, tmp_path: Path) -> None:

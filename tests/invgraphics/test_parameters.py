@@ -7,7 +7,18 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from invgraphics.geometry.mesh import icosphere
-from invgraphics.parameters import Bijection, Diffused, Interval, Positive, RotationAbout, Scaled
+from invgraphics.parameters import (
+    MATERIAL_BIJECTIONS,
+    Bijection,
+    Diffused,
+    Interval,
+    Positive,
+    RotationAbout,
+    Scaled,
+    bound_material,
+    free_material,
+)
+from invgraphics.scene import Material, PhongMaterial
 from invgraphics.transforms import so3_exp
 
 GENERATOR = torch.Generator().manual_seed(0)
@@ -73,3 +84,26 @@ def test_a_step_on_diffused_positions_moves_a_neighbourhood() -> None:
     assert moved.argmax() == 7
     assert (moved[ring] > 0.2 * moved[7]).all()
     assert moved[distance > 1.5].max() < 0.1 * moved[7]
+
+
+@pytest.mark.parametrize(
+    "material",
+    [
+        Material(torch.tensor([0.2, 0.5, 0.8]), torch.tensor(0.3), torch.tensor(0.6)),
+        PhongMaterial(torch.tensor([0.2, 0.5, 0.8]), *(torch.tensor(value) for value in (0.1, 0.3, 0.2, 25.0))),
+    ],
+)
+def test_materials_of_both_kinds_go_there_and_back(material: Material | PhongMaterial) -> None:
+    assert set(MATERIAL_BIJECTIONS[type(material)]) == set(vars(material))
+    free = {name: value.requires_grad_() for name, value in free_material(material).items()}
+    back = bound_material(type(material), free)
+    for name, value in vars(material).items():
+        torch.testing.assert_close(getattr(back, name), value)
+        assert torch.autograd.grad(getattr(back, name).sum(), free[name])[0].abs().min() > 0
+    far = bound_material(type(material), {name: value.detach() + 1e3 for name, value in free.items()})
+    assert float(far.base_colour.max()) <= 1.0
+
+
+def test_materials_out_of_bounds_are_refused() -> None:
+    with pytest.raises(ValueError, match="must be positive"):
+        free_material(PhongMaterial(torch.full((3,), 0.5), *(torch.tensor(value) for value in (0.1, 0.3, -0.2, 25.0))))
