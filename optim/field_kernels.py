@@ -7,6 +7,25 @@ import numpy as np
 from numba import njit, prange
 
 
+@njit(cache=True, inline="always")
+def _free_space_at(wx, wy, wz, R, t, K, barrier, outside_px, truncation):
+    """How far one world point lies in space that was seen to be empty; see `_free_space_field`."""
+    x = R[0, 0] * wx + R[0, 1] * wy + R[0, 2] * wz + t[0]
+    y = R[1, 0] * wx + R[1, 1] * wy + R[1, 2] * wz + t[1]
+    z = R[2, 0] * wx + R[2, 1] * wy + R[2, 2] * wz + t[2]
+    if z <= 1e-6:
+        return -truncation
+    column = int(np.floor(K[0, 0] * x / z + K[0, 2] + 0.5))
+    row = int(np.floor(K[1, 1] * y / z + K[1, 2] + 0.5))
+    if column < 0 or column >= barrier.shape[1] or row < 0 or row >= barrier.shape[0]:
+        return -truncation
+    depth_gap = barrier[row, column] - z
+    aside = outside_px[row, column] * z / K[0, 0]
+    if aside > 0.0 and depth_gap > aside:
+        depth_gap = aside
+    return min(max(depth_gap, -truncation), truncation)
+
+
 def _free_space_field(points, R, t, K, barrier, outside_px, truncation, values):
     """How far each world point lies in space that was seen to be empty; negative behind the measured surface.
 
@@ -19,23 +38,8 @@ def _free_space_field(points, R, t, K, barrier, outside_px, truncation, values):
         truncation: values are clipped to [-truncation, truncation] metres; points out of view count as -truncation.
         values: (n,) output.
     """
-    height, width = barrier.shape
     for i in prange(points.shape[0]):
-        x = R[0, 0] * points[i, 0] + R[0, 1] * points[i, 1] + R[0, 2] * points[i, 2] + t[0]
-        y = R[1, 0] * points[i, 0] + R[1, 1] * points[i, 1] + R[1, 2] * points[i, 2] + t[1]
-        z = R[2, 0] * points[i, 0] + R[2, 1] * points[i, 1] + R[2, 2] * points[i, 2] + t[2]
-        values[i] = -truncation
-        if z <= 1e-6:
-            continue
-        column = int(np.floor(K[0, 0] * x / z + K[0, 2] + 0.5))
-        row = int(np.floor(K[1, 1] * y / z + K[1, 2] + 0.5))
-        if column < 0 or column >= width or row < 0 or row >= height:
-            continue
-        depth_gap = barrier[row, column] - z
-        aside = outside_px[row, column] * z / K[0, 0]
-        if aside > 0.0 and depth_gap > aside:
-            depth_gap = aside
-        values[i] = min(max(depth_gap, -truncation), truncation)
+        values[i] = _free_space_at(points[i, 0], points[i, 1], points[i, 2], R, t, K, barrier, outside_px, truncation)
 
 
 # Waking the other cores costs more than a few thousand points take, tenfold on a busy machine.
@@ -48,6 +52,40 @@ def free_space_field(points, R, t, K, barrier, outside_px, truncation, values):
     """See `_free_space_field`; over all cores where there are many points."""
     kernel = _free_space_field_parallel if len(points) > _WORTH_SHARING else _free_space_field_serial
     kernel(points, R, t, K, barrier, outside_px, truncation, values)
+
+
+@njit(cache=True)
+def turning_evidence(points, place, direction, turns, R, t, K, barrier, outside_px, truncation, tolerance, reach):
+    """What turning points about an axis says of its being an axis of symmetry: (agreement, clash, share contradicted).
+
+    Args:
+        points: (n, 3) visible surface points, world frame.
+        place, direction: (3,) a point of the axis, and its unit direction.
+        turns: (m, 2) cosines and sines of the angles.
+        R, t, K, barrier, outside_px, truncation: as in `_free_space_field`.
+        tolerance: metres; agreement is the mean of `exp(-(free / tolerance)^2 / 2)`, high where turned points fall on what was seen.
+        reach: metres; clash is the mean of free space over `2 reach`, cut to [0, 1]; more than `reach` of it is a contradiction.
+    """
+    agreement, clash, contradicted = 0.0, 0.0, 0
+    ux, uy, uz = direction[0], direction[1], direction[2]
+    for i in range(points.shape[0]):
+        x, y, z = points[i, 0] - place[0], points[i, 1] - place[1], points[i, 2] - place[2]
+        along = x * ux + y * uy + z * uz
+        ax, ay, az = place[0] + along * ux, place[1] + along * uy, place[2] + along * uz
+        rx, ry, rz = x - along * ux, y - along * uy, z - along * uz
+        sx, sy, sz = uy * rz - uz * ry, uz * rx - ux * rz, ux * ry - uy * rx
+        for k in range(turns.shape[0]):
+            c, s = turns[k, 0], turns[k, 1]
+            free = _free_space_at(
+                ax + c * rx + s * sx, ay + c * ry + s * sy, az + c * rz + s * sz, R, t, K, barrier, outside_px, truncation
+            )
+            agreement += np.exp(-0.5 * (free / tolerance) ** 2)
+            if free > 0.0:
+                clash += min(free / (2.0 * reach), 1.0)
+            if free > reach:
+                contradicted += 1
+    count = points.shape[0] * turns.shape[0]
+    return agreement / count, clash / count, contradicted / count
 
 
 @njit(cache=True, parallel=True)

@@ -11,7 +11,7 @@ from scipy.ndimage import distance_transform_edt
 
 from invgraphics.observation import Observation
 from optim.distance_transform import measure_distance_to
-from optim.field_kernels import free_space_field
+from optim.field_kernels import free_space_field, turning_evidence
 
 TRUNCATION = 0.02
 """Free-space distances are clipped to this, metres."""
@@ -62,6 +62,14 @@ class ObjectView:
         values = np.empty(len(points), dtype=np.float32)
         free_space_field(points, R, -R @ self.camera_centre, self.K, self.barrier, self.outside_px, TRUNCATION, values)
         return values
+
+    def turn(
+        self, points: np.ndarray, place: np.ndarray, direction: np.ndarray, turns: np.ndarray, tolerance: float, reach: float
+    ) -> tuple[float, float, float]:
+        """Agreement, clash and share contradicted of (n, 3) points turned about an axis; see `field_kernels.turning_evidence`."""
+        R = self.T_world_camera[:3, :3].T
+        image = (R, -R @ self.camera_centre, self.K, self.barrier, self.outside_px, TRUNCATION)
+        return turning_evidence(points, place, direction, turns, *image, tolerance, reach)
 
     def project(self, points: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """(n, 2) pixels and (n,) depths of (n, 3) world points."""
