@@ -10,6 +10,7 @@ from invgraphics.camera import Camera
 from invgraphics.geometry.mesh import Mesh, icosphere
 from invgraphics.scene import Scene, SceneObject, SurfaceMaterial
 from invgraphics.transforms import transform_points
+from renderers.checks import check_mesh, check_scene
 from renderers.materials import MATERIALS, shade_materials
 from renderers.protocol import BACKGROUND_ID, PLANE_ID, Capabilities, Rendered
 from renderers.rasterize import EdgeTopology, Rasterized, Rasterizer, build_topology
@@ -54,11 +55,16 @@ class _Surface:
 
 
 def build_layout(scene: Scene) -> SceneLayout:
-    """The triangles of a scene's meshes (of an ellipsoid, where an object has no mesh), their edges and owners."""
+    """The triangles of a scene's meshes (of an ellipsoid, where an object has no mesh), their edges and owners.
+
+    Raises:
+        InputError: a vertex is not finite, or a triangle names one that its mesh has not.
+    """
     device = scene.camera.K.device
     faces, owners, shift = [torch.zeros(0, 3, dtype=torch.int64, device=device)], [torch.zeros(0, dtype=torch.int64, device=device)], 0
     for index, item in enumerate(scene.objects):
         mesh = object_mesh(item)
+        check_mesh(mesh, item.name)
         faces.append(mesh.faces.to(device) + shift)
         owners.append(torch.full((len(mesh.faces),), index, dtype=torch.int64, device=device))
         shift += len(mesh.vertices)
@@ -103,8 +109,10 @@ class MeshRenderer:
         """The scene as the camera sees it. Pass `build_layout(scene)` where many renders share the scene's triangles: it saves time.
 
         Raises:
-            InputError: a vertex or pose is not finite, or a mesh's triangles name vertices that it has not.
+            InputError: what `renderers.checks.check_scene` refuses, a vertex that is not finite, or a triangle that names one that its mesh
+                has not.
         """
+        check_scene(scene, camera)
         layout = layout or build_layout(scene)
         rays = camera.rays().reshape(-1, 3) if scene.plane is not None else None
         plane_depth = camera.K.new_zeros(camera.height * camera.width) if rays is None else compute_plane_depth(camera, rays)

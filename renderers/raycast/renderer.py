@@ -9,6 +9,7 @@ from torch import Tensor
 from invgraphics.camera import Camera
 from invgraphics.scene import Scene, SurfaceMaterial
 from invgraphics.transforms import transform_directions, transform_points
+from renderers.checks import check_scene
 from renderers.materials import MATERIALS, shade_materials
 from renderers.protocol import BACKGROUND_ID, PLANE_ID, Capabilities, Rendered
 from renderers.rasterize.workers import Workers
@@ -71,7 +72,12 @@ class RaycastRenderer:
         self._workers = Workers()
 
     def __call__(self, scene: Scene, camera: Camera) -> Rendered:
-        """The scene seen by the camera. Differentiable in everything that the scene and the camera hold."""
+        """The scene seen by the camera. Differentiable in everything that the scene and the camera hold.
+
+        Raises:
+            InputError: what `renderers.checks.check_scene` refuses.
+        """
+        check_scene(scene, camera)
         rays = camera.rays()
         plane_depth = compute_plane_depth(camera, rays.reshape(-1, 3))
         flat_plane = torch.where((plane_depth > 0) & (scene.plane is not None), plane_depth, torch.inf)

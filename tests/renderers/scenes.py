@@ -51,14 +51,14 @@ def two_objects(
     return Scene(tuple(objects), lights, plane, make_camera(height, width, dtype))
 
 
-def moved(value: object, device: str) -> object:
-    """A scene, camera, or anything that they hold, with its tensors on a device."""
+def moved(value: object, device: str, dtype: torch.dtype | None = None) -> object:
+    """A scene, camera, image, or anything that they hold: its tensors on a device, its floats as a dtype."""
     if isinstance(value, Tensor):
-        return value.to(device)
+        return value.to(device, dtype if value.is_floating_point() else None)
     if isinstance(value, tuple):
-        return tuple(moved(item, device) for item in value)
+        return tuple(moved(item, device, dtype) for item in value)
     if is_dataclass(value):
-        return replace(value, **{field.name: moved(getattr(value, field.name), device) for field in fields(value)})
+        return replace(value, **{field.name: moved(getattr(value, field.name), device, dtype) for field in fields(value)})
     return value
 
 
