@@ -115,9 +115,9 @@ def _grown(records):
 
 
 @njit(nogil=True, cache=True, error_model="numpy")
-def _cross(clip, a, b, line, side, steep, index, item, component, components, buffer, id_image, record):
+def _cross(clip, a, b, line, side, steep, index, item, component, components, depths, id_image, record):
     """Fill the record of the crossing of row `index` (column, for a flat edge), and say whether there is one to be seen."""
-    height, width = buffer.shape[1], buffer.shape[2]
+    height, width = depths.shape[1], depths.shape[2]
     across, along = (0, 1) if steep else (1, 0)
     size_across, size_along = (width, height) if steep else (height, width)
     ndc_along = (index + 0.5) * 2.0 / size_along - 1.0
@@ -134,7 +134,7 @@ def _cross(clip, a, b, line, side, steep, index, item, component, components, bu
     if inner_id < 0 or inner_id == outer_id or components[inner_id] != component:
         return False
     depth = _edge_depth(clip, a, b, along, ndc_along)
-    if not (depth >= -1.0 and depth <= 1.0) or (outer_id >= 0 and buffer[item, outer_row, outer_column, 2] <= depth):
+    if not (depth >= -1.0 and depth <= 1.0) or (outer_id >= 0 and depths[item, outer_row, outer_column] <= depth):
         return False
     distance = before + 1 - pixel if inner_is_after else pixel - before
     inner_pixel, outer_pixel = inner_row * width + inner_column, outer_row * width + outer_column
@@ -151,9 +151,9 @@ def _cross(clip, a, b, line, side, steep, index, item, component, components, bu
 
 
 @njit(nogil=True, cache=True, error_model="numpy")
-def find_crossings(start, stop, clip, items, edges, opposite_starts, opposite, opposite_faces, components, buffer, id_image, records):
+def find_crossings(start, stop, clip, items, edges, opposite_starts, opposite, opposite_faces, components, depths, id_image, records):
     """Blends caused by edges start..stop (counted over all items), in that order; `records` only gives room to start with."""
-    height, width = buffer.shape[1], buffer.shape[2]
+    height, width = depths.shape[1], depths.shape[2]
     count = 0
     for position in range(start, stop):
         item, edge = position // len(edges), position % len(edges)
@@ -176,7 +176,7 @@ def find_crossings(start, stop, clip, items, edges, opposite_starts, opposite, o
         for index in range(int(np.ceil(min(max(begin, 0.0), float(size)))), int(np.ceil(min(max(end, 0.0), float(size))))):
             if count == len(records):
                 records = _grown(records)
-            if _cross(clip, a, b, line, side, steep, index, item, component, components, buffer, id_image, records[count]):
+            if _cross(clip, a, b, line, side, steep, index, item, component, components, depths, id_image, records[count]):
                 count += 1
     return records[:count]
 
