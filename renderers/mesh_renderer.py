@@ -1,5 +1,6 @@
 """Renders scenes of meshes on a support plane with any rasterizer: shading happens only where something is seen."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
@@ -11,9 +12,13 @@ from invgraphics.geometry.mesh import Mesh, icosphere
 from invgraphics.scene import Scene, SceneObject, SurfaceMaterial
 from invgraphics.transforms import transform_points
 from renderers.checks import check_mesh, check_scene
+from renderers.compiled_surface import find_visible_surface
+from renderers.composition import compose_images
 from renderers.materials import MATERIALS, shade_materials
 from renderers.protocol import BACKGROUND_ID, PLANE_ID, Capabilities, Rendered
-from renderers.rasterize import EdgeTopology, Rasterized, Rasterizer, build_topology
+from renderers.rasterize import EdgeTopology, Rasterizer, build_topology
+from renderers.rasterize.cpu import CpuRasterizer
+from renderers.rasterize.drawing import find_crossings
 from renderers.rasterize.workers import Workers
 from renderers.shading import compute_ellipsoid_shadows
 from renderers.support_plane import compute_plane_depth
@@ -52,6 +57,11 @@ class _Surface:
             return self
         kept = keep.nonzero()[:, 0]
         return _Surface(*(value.index_select(0, kept) for value in vars(self).values()))
+
+
+_Behind = tuple[Tensor, Tensor, Tensor, Tensor]
+"""Colour (h w, 3), depth (h w,), ids (h w,) and world normals (h w, 3) of what is seen where no object is."""
+_Compose = Callable[[_Behind, _Surface, Tensor], tuple[Tensor, ...]]
 
 
 def build_layout(scene: Scene) -> SceneLayout:
@@ -116,20 +126,45 @@ class MeshRenderer:
         layout = layout or build_layout(scene)
         rays = camera.rays().reshape(-1, 3) if scene.plane is not None else None
         plane_depth = camera.K.new_zeros(camera.height * camera.width) if rays is None else compute_plane_depth(camera, rays)
-        clip, drawn, surface = self._find_surface(scene, camera, layout)
+        is_compiled = isinstance(self.rasterizer, CpuRasterizer)
+        surface, compose = (self._find_surface_compiled if is_compiled else self._find_surface)(scene, camera, layout)
         surface = surface.in_front_of(plane_depth.detach())
-        colour = self._colour(scene, camera, rays, plane_depth, surface)
-        shares = plane_depth.new_zeros(len(plane_depth), len(scene.objects))
-        shares[surface.pixels, surface.owners] = 1.0
+        behind = self._look_behind(scene, camera, rays, plane_depth, surface)
+        radiance = self._shade(scene, camera, surface, [item.material for item in scene.objects]) if scene.objects else surface.positions
+        colour, depth, ids, normals, coverage = compose(behind, surface, radiance)
         size = (camera.height, camera.width)
-        colour, coverage = (
-            self.rasterizer.antialias(flat.reshape(1, *size, -1), drawn, clip, layout.topology)[0] for flat in (colour, shares)
-        )
-        depth, ids, normals = _seen_at_centres(plane_depth, surface)
-        return Rendered(colour, depth.reshape(size), ids.reshape(size), coverage.permute(2, 0, 1), normals.reshape(*size, 3))
+        images = (colour.reshape(*size, 3), depth.reshape(size), ids.reshape(size), coverage.reshape(-1, *size), normals.reshape(*size, 3))
+        return Rendered(*images)
 
-    def _find_surface(self, scene: Scene, camera: Camera, layout: SceneLayout) -> tuple[Tensor, Rasterized, _Surface]:
-        """Clip coordinates of all vertices, what the rasterizer draws of them, and the surface points that pixels see."""
+    def _find_surface_compiled(self, scene: Scene, camera: Camera, layout: SceneLayout) -> tuple[_Surface, _Compose]:
+        """As `_find_surface`, for the CPU backend."""
+        meshes = [object_mesh(item) for item in scene.objects]
+        if not meshes:
+            return self._find_surface(scene, camera, layout)
+        vertices, counts = torch.cat([mesh.vertices for mesh in meshes]), [len(mesh.vertices) for mesh in meshes]
+        coloured = any(mesh.colours is not None for mesh in meshes)
+        colours = torch.cat([_vertex_colours(mesh) for mesh in meshes]) if coloured else vertices.new_zeros(len(vertices), 0)
+        poses = torch.stack([item.T_world_object for item in scene.objects])
+        clip_from_world = camera.clip_from_camera() @ camera.T_camera_world
+        workers, size = self.rasterizer.workers, (camera.height, camera.width)
+        seen = find_visible_surface(vertices, counts, poses, clip_from_world, colours, layout.topology.faces, size, workers)
+        tints = seen.attributes if coloured else torch.ones_like(seen.positions)
+        owners = layout.face_owners.index_select(0, seen.triangles)
+        textures = look_up_textures(meshes, seen.weights, seen.triangles, owners, self._workers)
+        tints = tints if textures is None else tints * textures
+        crossings = find_crossings(seen.geometry.clip, seen.geometry.depths, seen.geometry.drawing, layout.topology)
+
+        def compose(behind: _Behind, surface: _Surface, radiance: Tensor) -> tuple[Tensor, ...]:
+            points = (surface.pixels, surface.owners, radiance, surface.depth, surface.normals)
+            return compose_images(behind, *points, seen.clip, crossings, len(meshes), workers)
+
+        return _Surface(seen.pixels, owners, seen.positions, seen.normals, tints, seen.depth), compose
+
+    def _find_surface(self, scene: Scene, camera: Camera, layout: SceneLayout) -> tuple[_Surface, _Compose]:
+        """The surface points that pixels see, and what puts them, once shaded, before what is behind them.
+
+        That returns colour (h w, 3), depth, ids, normals and coverage (n, h w) of all pixels.
+        """
         vertices, colours = _world_vertices(scene)
         faces = layout.topology.faces
         points = transform_points(camera.T_camera_world, vertices)
@@ -145,20 +180,32 @@ class MeshRenderer:
         colours = colours if textures is None else colours * textures
         towards = torch.where(_shows_its_back(points.detach(), faces)[triangles], -1.0, 1.0)[:, None]
         normals = torch.nn.functional.normalize(normals * towards, dim=-1, eps=1e-20)
-        return clip, drawn, _Surface(pixels, layout.face_owners[triangles], positions, normals, colours, depth[:, 0])
 
-    def _colour(self, scene: Scene, camera: Camera, rays: Tensor | None, plane_depth: Tensor, surface: _Surface) -> Tensor:
-        """Linear RGB (h w, 3) of what the pixels' centres see; 0 where they see nothing."""
-        flat = plane_depth.new_zeros(len(plane_depth), 3)
-        if len(surface.pixels):
-            shaded = self._shade(scene, camera, surface, [item.material for item in scene.objects])
-            flat = flat.index_copy(0, surface.pixels, shaded)
+        def compose(behind: _Behind, surface: _Surface, radiance: Tensor) -> tuple[Tensor, ...]:
+            colour, depth, ids, normal_image = behind
+            shares = depth.new_zeros(len(depth), len(scene.objects))
+            shares[surface.pixels, surface.owners] = 1.0
+            images = (colour.index_copy(0, surface.pixels, radiance), shares)
+            shape = (1, camera.height, camera.width, -1)
+            blended = (self.rasterizer.antialias(image.reshape(shape), drawn, clip, layout.topology) for image in images)
+            colour, coverage = (image.flatten(0, 2) for image in blended)
+            depth, ids = depth.index_copy(0, surface.pixels, surface.depth), ids.index_copy(0, surface.pixels, surface.owners)
+            return colour, depth, ids, normal_image.index_copy(0, surface.pixels, surface.normals), coverage.T
+
+        return _Surface(pixels, layout.face_owners[triangles], positions, normals, colours, depth[:, 0]), compose
+
+    def _look_behind(self, scene: Scene, camera: Camera, rays: Tensor | None, plane_depth: Tensor, surface: _Surface) -> _Behind:
+        """What the pixels' centres see where no object is: the plane, or nothing."""
+        colour, normals = plane_depth.new_zeros(len(plane_depth), 3), plane_depth.new_zeros(len(plane_depth), 3)
         if scene.plane is None or rays is None:
-            return flat
-        uncovered = plane_depth.detach() > 0
-        uncovered[surface.pixels] = False
-        ground = _plane_surface(camera, rays, plane_depth, uncovered.nonzero()[:, 0])
-        return flat.index_copy(0, ground.pixels, self._shade(scene, camera, ground, [scene.plane.material]))
+            return colour, plane_depth, torch.full_like(plane_depth, BACKGROUND_ID, dtype=torch.int64), normals
+        on_plane = plane_depth.detach() > 0
+        ids = torch.where(on_plane, PLANE_ID, BACKGROUND_ID)
+        normals[:, 2] = on_plane
+        on_plane[surface.pixels] = False
+        ground = _plane_surface(camera, rays, plane_depth, on_plane.nonzero()[:, 0])
+        colour = colour.index_copy(0, ground.pixels, self._shade(scene, camera, ground, [scene.plane.material]))
+        return colour, plane_depth.clone(), ids, normals
 
     def _shade(self, scene: Scene, camera: Camera, surface: _Surface, materials: list[SurfaceMaterial]) -> Tensor:
         """Radiance (n, 3) that surface points send to the camera."""
@@ -177,8 +224,11 @@ def _world_vertices(scene: Scene) -> tuple[Tensor, Tensor]:
     empty = scene.camera.K.new_zeros(0, 3)
     meshes = [object_mesh(item) for item in scene.objects]
     vertices = [transform_points(item.T_world_object, mesh.vertices) for item, mesh in zip(scene.objects, meshes, strict=True)]
-    colours = [torch.ones_like(mesh.vertices) if mesh.colours is None else mesh.colours for mesh in meshes]
-    return torch.cat([empty, *vertices]), torch.cat([empty, *colours])
+    return torch.cat([empty, *vertices]), torch.cat([empty, *(_vertex_colours(mesh) for mesh in meshes)])
+
+
+def _vertex_colours(mesh: Mesh) -> Tensor:
+    return torch.ones_like(mesh.vertices) if mesh.colours is None else mesh.colours
 
 
 def _shows_its_back(points: Tensor, faces: Tensor) -> Tensor:
@@ -194,12 +244,3 @@ def _plane_surface(camera: Camera, rays: Tensor, plane_depth: Tensor, pixels: Te
     up = torch.zeros_like(positions)
     up[:, 2] = 1
     return _Surface(pixels, torch.full_like(pixels, PLANE_ID), positions, up, torch.ones_like(positions), depth)
-
-
-def _seen_at_centres(plane_depth: Tensor, surface: _Surface) -> tuple[Tensor, Tensor, Tensor]:
-    """Depth (h w,), object id (h w,) and world normal (h w, 3) of what the pixels' centres see."""
-    on_plane = plane_depth.detach() > 0
-    normals = torch.zeros(len(plane_depth), 3, dtype=plane_depth.dtype, device=plane_depth.device)
-    normals[:, 2] = on_plane.to(plane_depth.dtype)
-    ids = torch.where(on_plane, PLANE_ID, BACKGROUND_ID).index_copy(0, surface.pixels, surface.owners)
-    return plane_depth.index_copy(0, surface.pixels, surface.depth), ids, normals.index_copy(0, surface.pixels, surface.normals)

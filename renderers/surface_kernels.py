@@ -21,8 +21,8 @@ def place_vertices(start, stop, vertices, owners_end, poses, clip_from_world, wo
         while owners_end[owner] <= i:
             owner += 1
         for a in range(3):
-            pose = poses[owner, a]
-            world[i, a] = pose[0] * vertices[i, 0] + pose[1] * vertices[i, 1] + pose[2] * vertices[i, 2] + pose[3]
+            rotated = poses[owner, a, 0] * vertices[i, 0] + poses[owner, a, 1] * vertices[i, 1] + poses[owner, a, 2] * vertices[i, 2]
+            world[i, a] = rotated + poses[owner, a, 3]
         for r in range(4):
             row = clip_from_world[r]
             clip[i, r] = row[0] * world[i, 0] + row[1] * world[i, 1] + row[2] * world[i, 2] + row[3]
@@ -88,43 +88,21 @@ def sample_surface(
 
 
 @njit(nogil=True, cache=True, error_model="numpy", inline="always")
-def _add_channel(corner, slot, values, column, i, j, k, u, v, t, g):
-    """Add one channel's gradient to its triangle's corners; return what it adds to the gradients of the weights."""
-    corner[0, slot] += u * g
-    corner[1, slot] += v * g
-    corner[2, slot] += t * g
-    return g * values[i, column], g * values[j, column], g * values[k, column]
+def _add_to_corners(sums, column, u, v, t, g):
+    """Add one channel's gradient at a pixel to those of the triangle's corners."""
+    sums[0, column] += u * g
+    sums[1, column] += v * g
+    sums[2, column] += t * g
 
 
 @njit(nogil=True, cache=True, error_model="numpy")
-def _point_gradient(corner, i, j, k, u, v, t, towards, clip, world, normals, attributes, g_point, g_direction, g_depth, g_values):
-    """Add one pixel's gradients to its triangle's corners; return those of the three weights."""
-    g_u, g_v, g_t = g_depth * clip[i, 3], g_depth * clip[j, 3], g_depth * clip[k, 3]
-    corner[0, 8] += u * g_depth
-    corner[1, 8] += v * g_depth
-    corner[2, 8] += t * g_depth
-    nx, ny, nz, inverse = _mixed_normal(normals, i, j, k, u, v, t)
-    direction, scale = (nx, ny, nz), towards * inverse
-    along = g_direction[0] * nx + g_direction[1] * ny + g_direction[2] * nz
-    for a in range(3):
-        of_u, of_v, of_t = _add_channel(corner, a, world, a, i, j, k, u, v, t, g_point[a])
-        g_normal = scale * (g_direction[a] - along * direction[a])
-        more_u, more_v, more_t = _add_channel(corner, 3 + a, normals, a, i, j, k, u, v, t, g_normal)
-        g_u, g_v, g_t = g_u + of_u + more_u, g_v + of_v + more_v, g_t + of_t + more_t
-    for c in range(attributes.shape[1]):
-        of_u, of_v, of_t = _add_channel(corner, POINT + c, attributes, c, i, j, k, u, v, t, g_values[c])
-        g_u, g_v, g_t = g_u + of_u, g_v + of_v, g_t + of_t
-    return g_u, g_v, g_t
-
-
-@njit(nogil=True, cache=True, error_model="numpy")
-def _add_edge_gradient(corner, clip, first, second, j, k, sum_x, sum_y, sum_1):
+def _add_edge_gradient(sums, clip, first, second, j, k, sum_x, sum_y, sum_1):
     """Carry the gradient of an edge function's coefficients to the corners `first` and `second` (vertices j and k) that it runs through."""
     of_first = _cross(clip[k, 0], clip[k, 1], clip[k, 3], sum_x, sum_y, sum_1)
     of_second = _cross(sum_x, sum_y, sum_1, clip[j, 0], clip[j, 1], clip[j, 3])
     for a in range(3):
-        corner[first, 6 + a] += of_first[a]
-        corner[second, 6 + a] += of_second[a]
+        sums[first, 6 + a] += of_first[a]
+        sums[second, 6 + a] += of_second[a]
 
 
 @njit(nogil=True, cache=True, error_model="numpy")
@@ -134,28 +112,43 @@ def sample_gradient(
 ):  # fmt: skip
     """Gradients of visible triangles start..stop with respect to their corners: rows of corners[group], see `POINT`."""
     height, width = size
+    sums = np.empty(corners.shape[1:])
     for group in range(start, stop):
-        face, corner = triangles[group], corners[group]
+        face = triangles[group]
         i, j, k = faces[face, 0], faces[face, 1], faces[face, 2]
         edge_0, edge_1, edge_2 = _edge(clip, j, k), _edge(clip, k, i), _edge(clip, i, j)
         towards = -1.0 if sides[face] > 0 else 1.0
-        corner[:] = 0.0
+        sums[:] = 0.0
         x0, y0, s0, x1, y1, s1, x2, y2, s2 = 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0
         for n in range(starts[group], starts[group + 1]):
             x = (pixels[n] % width + 0.5) * (2.0 / width) - 1.0
             y = (pixels[n] // width + 0.5) * (2.0 / height) - 1.0
             u, v, t, inverse = _weights(edge_0, edge_1, edge_2, x, y)
-            geometry = (towards, clip, world, normals, attributes)
-            g_u, g_v, g_t = _point_gradient(corner, i, j, k, u, v, t, *geometry, g_points[n], g_directions[n], g_depth[n], g_values[n])
-            g_u, g_v = g_u + g_shares[n, 0], g_v + g_shares[n, 1]
+            g = np.float64(g_depth[n])
+            g_u, g_v, g_t = g * clip[i, 3] + g_shares[n, 0], g * clip[j, 3] + g_shares[n, 1], g * clip[k, 3]
+            _add_to_corners(sums, 8, u, v, t, g)
+            direction = _mixed_normal(normals, i, j, k, u, v, t)
+            along = g_directions[n, 0] * direction[0] + g_directions[n, 1] * direction[1] + g_directions[n, 2] * direction[2]
+            for a in range(3):
+                g = np.float64(g_points[n, a])
+                g_u, g_v, g_t = g_u + g * world[i, a], g_v + g * world[j, a], g_t + g * world[k, a]
+                _add_to_corners(sums, a, u, v, t, g)
+                g = towards * direction[3] * (g_directions[n, a] - along * direction[a])
+                g_u, g_v, g_t = g_u + g * normals[i, a], g_v + g * normals[j, a], g_t + g * normals[k, a]
+                _add_to_corners(sums, 3 + a, u, v, t, g)
+            for c in range(attributes.shape[1]):
+                g = np.float64(g_values[n, c])
+                g_u, g_v, g_t = g_u + g * attributes[i, c], g_v + g * attributes[j, c], g_t + g * attributes[k, c]
+                _add_to_corners(sums, POINT + c, u, v, t, g)
             mean = u * g_u + v * g_v + t * g_t
             g0, g1, g2 = (g_u - mean) * inverse, (g_v - mean) * inverse, (g_t - mean) * inverse
             x0, y0, s0 = x0 + g0 * x, y0 + g0 * y, s0 + g0
             x1, y1, s1 = x1 + g1 * x, y1 + g1 * y, s1 + g1
             x2, y2, s2 = x2 + g2 * x, y2 + g2 * y, s2 + g2
-        _add_edge_gradient(corner, clip, 1, 2, j, k, x0, y0, s0)
-        _add_edge_gradient(corner, clip, 2, 0, k, i, x1, y1, s1)
-        _add_edge_gradient(corner, clip, 0, 1, i, j, x2, y2, s2)
+        _add_edge_gradient(sums, clip, 1, 2, j, k, x0, y0, s0)
+        _add_edge_gradient(sums, clip, 2, 0, k, i, x1, y1, s1)
+        _add_edge_gradient(sums, clip, 0, 1, i, j, x2, y2, s2)
+        corners[group] = sums
 
 
 @njit(nogil=True, cache=True, error_model="numpy")
