@@ -19,7 +19,7 @@ try:
 except ImportError as error:
     raise MissingDependencyError("Warp is not installed; pip install 'invgraphics[warp]' (the package warp-lang)") from error
 
-wp.config.quiet = True
+wp.config.log_level = wp.LOG_WARNING
 
 from renderers.rasterize import warp_kernels as kernels  # noqa: E402 - declaring kernels starts Warp, which greets unless told not to
 

@@ -10,9 +10,10 @@ from invgraphics.camera import Camera
 from invgraphics.geometry.mesh import Mesh, Texture, icosphere
 from invgraphics.scene import DirectionalLight, PhongMaterial, PointLight, Scene, SceneObject
 from invgraphics.transforms import rigid, so3_exp
+from renderers.protocol import Capabilities
 from tests.renderers.scenes import look_at, material, two_objects, with_object
 
-HEIGHT, WIDTH = 30, 40
+HEIGHT, WIDTH = 24, 32
 
 
 def box_mesh(half: tuple[float, float, float]) -> Mesh:
@@ -31,7 +32,7 @@ def posed(turn: tuple[float, float, float], place: tuple[float, float, float]) -
 def two_in_view(**settings: int) -> Scene:
     """`two_objects`, a third of the image theirs."""
     scene = two_objects(height=HEIGHT, width=WIDTH, **settings)
-    K = torch.tensor([[65.0, 0.0, WIDTH / 2 - 0.3], [0.0, 67.0, HEIGHT / 2 - 1.7], [0.0, 0.0, 1.0]], dtype=torch.float64)
+    K = torch.tensor([[52.0, 0.0, WIDTH / 2 - 0.3], [0.0, 53.0, HEIGHT / 2 - 1.4], [0.0, 0.0, 1.0]], dtype=torch.float64)
     return replace(scene, camera=replace(scene.camera, K=K))
 
 
@@ -128,6 +129,18 @@ SCENES: dict[str, Callable[[], Scene]] = {
         partly_outside,
     )
 }
+
+
+def is_drawable(scene: Scene, capabilities: Capabilities) -> bool:
+    """Whether a renderer's image shows all that the scene holds."""
+    meshes = [item.mesh for item in scene.objects if item.mesh is not None]
+    kinds = {"phong" if isinstance(item.material, PhongMaterial) else "metallic-roughness" for item in scene.objects}
+    return (
+        (capabilities.draws_meshes or not meshes)
+        and (capabilities.vertex_colours or all(mesh.colours is None for mesh in meshes))
+        and (capabilities.textures or all(mesh.texture is None for mesh in meshes))
+        and kinds <= set(capabilities.materials)
+    )
 
 
 def cameras_around(scene: Scene, count: int) -> list[Camera]:

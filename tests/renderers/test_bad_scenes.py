@@ -70,7 +70,7 @@ BROKEN = {
     "an infinite camera": (lambda scene: with_camera(scene, T_world_camera=scene.camera.T_world_camera * math.inf), "camera's pose"),
     "no focal length": (lambda scene: with_focal_length(scene, 0.0), "focal lengths"),
     "a focal length that is not a number": (lambda scene: with_focal_length(scene, math.nan), "camera's K"),
-    "an image without rows": (lambda scene: with_camera(scene, height=0), "0 x 40"),
+    "an image without rows": (lambda scene: with_camera(scene, height=0), "0 x 32"),
     "a light nowhere": (with_dark_light, "position of light 0"),
 }
 BROKEN_MESHES = {
@@ -134,7 +134,7 @@ def test_triangles_without_area_and_empty_meshes_are_left_out(renderer):
     flat = torch.cat([mesh.faces, torch.tensor([[0, 0, 1], [2, 2, 2], [3, 4, 3]])])
     rendered = draw(renderer, with_object(scene, 0, mesh=replace(mesh, faces=flat)))
     expected = draw(renderer, scene)
-    torch.testing.assert_close(rendered.colour, expected.colour, rtol=0, atol=1e-6)
+    torch.testing.assert_close(rendered.colour, expected.colour, rtol=0, atol=1e-6 if renderer.capabilities.float64 else 1e-3)
     if renderer.capabilities.draws_meshes:
         nothing = Mesh(mesh.vertices[:0], mesh.faces[:0])
         assert not (draw(renderer, with_object(scene, 0, mesh=nothing)).object_ids == 0).any()
