@@ -58,7 +58,7 @@ def look_up_gradient(chosen, weights, triangles, first_triangle, uv, image, grad
             third, fourth = image[bottom, left, channel], image[bottom, right, channel]
             g_u += g * ((second - first) * (1.0 - t) + (fourth - third) * t) * columns
             g_v += g * ((third - first) * (1.0 - s) + (fourth - second) * s) * rows
-        for corner, weight in enumerate((a, b, 1.0 - a - b)):
+        for corner, weight in enumerate((1.0 * a, 1.0 * b, 1.0 - a - b)):
             uv_gradient[triangle, corner, 0] += weight * g_u
             uv_gradient[triangle, corner, 1] += weight * g_v
         weights_gradient[point, 0] = g_u * (uv[triangle, 0, 0] - uv[triangle, 2, 0]) + g_v * (uv[triangle, 0, 1] - uv[triangle, 2, 1])
