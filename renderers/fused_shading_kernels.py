@@ -21,12 +21,13 @@ _YN, _YM, _E, _L, _GYN, _GYM, _MIRROR, _GMIRROR = 40 * _B, 49 * _B, 58 * _B, 61 
 SCRATCH = 88 * _B
 _BAND = (0, 1, 1, 1, 2, 2, 2, 2, 2)
 _COSINE = (np.pi, 2 * np.pi / 3, np.pi / 4)
+_FUSED = {"contract"}
+"""Products and sums may become one instruction, the same one for every block: results keep their bits from run to run."""
 _Y = (0.282095, 0.488603, 1.092548, 0.315392, 0.546274)
 _F, _G = _GGX_REFLECTANCE_FITS, _GGX_BAND_POLYNOMIALS
-_COLUMN_SUM = {"reassoc"}
 
 
-@njit(nogil=True, cache=True, error_model="numpy")
+@njit(nogil=True, cache=True, error_model="numpy", fastmath=_FUSED)
 def _load(s, first, stop, positions, normals, tints, owners, materials, camera):
     """Fill the rows of points first..first + BLOCK; past `stop` the last point is repeated."""
     for i in range(_B):
@@ -45,14 +46,14 @@ def _load(s, first, stop, positions, normals, tints, owners, materials, camera):
         s[_V + i], s[_V + _B + i], s[_V + 2 * _B + i], s[_NEAR + i] = vx * near, vy * near, vz * near, near
 
 
-@njit(nogil=True, cache=True, error_model="numpy")
+@njit(nogil=True, cache=True, error_model="numpy", fastmath=_FUSED)
 def _load_visibility(s, first, stop, visibility, light):
     """The share of one light that each point sees; 1 where none is given."""
     for i in range(_B):
         s[_SEEN + i] = visibility[light, min(first + i, stop - 1)] if len(visibility) else 1.0
 
 
-@njit(nogil=True, cache=True, error_model="numpy", inline="always")
+@njit(nogil=True, cache=True, error_model="numpy", fastmath=_FUSED, inline="always")
 def _towards(s, i, x, y, z, local):
     """Unit vector towards a light at (x, y, z), or in direction (x, y, z) if not local, and the inverse distance (1 if not local)."""
     ox, oy, oz = x - local * s[_P + i], y - local * s[_P + _B + i], z - local * s[_P + 2 * _B + i]
@@ -60,7 +61,7 @@ def _towards(s, i, x, y, z, local):
     return ox * inverse, oy * inverse, oz * inverse, inverse
 
 
-@njit(nogil=True, cache=True, error_model="numpy", inline="always")
+@njit(nogil=True, cache=True, error_model="numpy", fastmath=_FUSED, inline="always")
 def _half_way(s, i, lx, ly, lz):
     """Unit half vector of light and view, and the inverse length of their sum."""
     hx, hy, hz = lx + s[_V + i], ly + s[_V + _B + i], lz + s[_V + 2 * _B + i]
@@ -68,7 +69,7 @@ def _half_way(s, i, lx, ly, lz):
     return hx * inverse, hy * inverse, hz * inverse, inverse
 
 
-@njit(nogil=True, cache=True, error_model="numpy", inline="always")
+@njit(nogil=True, cache=True, error_model="numpy", fastmath=_FUSED, inline="always")
 def _facets(s, i, hx, hy, hz, a2):
     """Trowbridge-Reitz' density, its denominator's root, and 1 - n.h (see `renderers.shading`)."""
     dx, dy, dz = s[_N + i] - hx, s[_N + _B + i] - hy, s[_N + 2 * _B + i] - hz
@@ -78,25 +79,25 @@ def _facets(s, i, hx, hy, hz, a2):
     return density, root, gap
 
 
-@njit(nogil=True, cache=True, error_model="numpy", inline="always")
+@njit(nogil=True, cache=True, error_model="numpy", fastmath=_FUSED, inline="always")
 def _smith(cosine, a2):
     """`cosine + sqrt(a2 + (1 - a2) cosine^2)` and the square root."""
     root = np.sqrt(a2 + (1.0 - a2) * cosine * cosine)
     return cosine + root, root
 
 
-@njit(nogil=True, cache=True, error_model="numpy", inline="always")
+@njit(nogil=True, cache=True, error_model="numpy", fastmath=_FUSED, inline="always")
 def _dot(s, row, i, x, y, z):
     return s[row + i] * x + s[row + _B + i] * y + s[row + 2 * _B + i] * z
 
 
-@njit(nogil=True, cache=True, error_model="numpy", inline="always")
+@njit(nogil=True, cache=True, error_model="numpy", fastmath=_FUSED, inline="always")
 def _diffuse_and_reflectance(s, i, c):
     base, metallic = s[_C + c * _B + i], s[_M + i]
     return base * (1.0 - metallic), DIELECTRIC_REFLECTANCE * (1.0 - metallic) + base * metallic
 
 
-@njit(nogil=True, cache=True, error_model="numpy")
+@njit(nogil=True, cache=True, error_model="numpy", fastmath=_FUSED)
 def _add_light(s, x, y, z, local, red, green, blue):
     """Add what one light sends to the camera."""
     for i in range(_B):
@@ -120,7 +121,7 @@ def _add_light(s, x, y, z, local, red, green, blue):
             s[_OUT + c * _B + i] += received * intensity * ((1.0 - fresnel) * diffuse * (1.0 / np.pi) + fresnel * lobe)
 
 
-@njit(nogil=True, cache=True, error_model="numpy", inline="always")
+@njit(nogil=True, cache=True, error_model="numpy", fastmath=_FUSED, inline="always")
 def _response_gradient(s, i, colours, n_l, falloff, seen, schlick, lobe):
     """Add one light's gradients with respect to base colour and metallic; write those of intensity and visibility; return the others'."""
     g_n_l, g_seen, g_falloff, g_lobe, g_schlick, g_m = 0.0, 0.0, 0.0, 0.0, 0.0, 0.0
@@ -149,7 +150,7 @@ def _response_gradient(s, i, colours, n_l, falloff, seen, schlick, lobe):
     return g_n_l, g_falloff, g_lobe, g_schlick
 
 
-@njit(nogil=True, cache=True, error_model="numpy")
+@njit(nogil=True, cache=True, error_model="numpy", fastmath=_FUSED)
 def _light_gradient(s, x, y, z, local, red, green, blue):
     """Add one light's part of the gradients; rows _GL, _GI and _GSEEN are overwritten with those of the light itself."""
     for i in range(_B):
@@ -202,26 +203,26 @@ def _light_gradient(s, x, y, z, local, red, green, blue):
         s[_GP + 2 * _B + i] -= local * g_lz
 
 
-@njit(nogil=True, cache=True, error_model="numpy", inline="always")
+@njit(nogil=True, cache=True, error_model="numpy", fastmath=_FUSED, inline="always")
 def _polynomial(row, r):
     """Sum of row[k] r^k."""
     return row[0] + r * (row[1] + r * (row[2] + r * (row[3] + r * row[4])))
 
 
-@njit(nogil=True, cache=True, error_model="numpy", inline="always")
+@njit(nogil=True, cache=True, error_model="numpy", fastmath=_FUSED, inline="always")
 def _slope(row, r):
     """Derivative of `_polynomial`."""
     return row[1] + r * (2.0 * row[2] + r * (3.0 * row[3] + r * 4.0 * row[4]))
 
 
-@njit(nogil=True, cache=True, error_model="numpy", inline="always")
+@njit(nogil=True, cache=True, error_model="numpy", fastmath=_FUSED, inline="always")
 def _band_factor(row, r):
     """Share of a band that a lobe of roughness r keeps, and its derivative."""
     factor = 1.0 - r * r * (row[0] + r * (row[1] + r * (row[2] + r * row[3])))
     return factor, -r * (2.0 * row[0] + r * (3.0 * row[1] + r * (4.0 * row[2] + r * 5.0 * row[3])))
 
 
-@njit(nogil=True, cache=True, error_model="numpy", inline="always")
+@njit(nogil=True, cache=True, error_model="numpy", fastmath=_FUSED, inline="always")
 def _decay(x):
     """exp(x) for x in [-8, 0], to 1e-11, by its series at x / 16; a call to the library would keep the loop from being vectorised."""
     y = x * 0.0625
@@ -234,7 +235,7 @@ def _decay(x):
     return e * e
 
 
-@njit(nogil=True, cache=True, error_model="numpy", inline="always")
+@njit(nogil=True, cache=True, error_model="numpy", fastmath=_FUSED, inline="always")
 def _write_harmonics(s, row, i, x, y, z, first, second, third):
     """Spherical harmonics of a unit vector times a factor for each band (order of `AmbientLight.sh`)."""
     s[row + i] = first * _Y[0]
@@ -244,7 +245,7 @@ def _write_harmonics(s, row, i, x, y, z, first, second, third):
     s[row + 8 * _B + i] = third * _Y[4] * (x * x - y * y)
 
 
-@njit(nogil=True, cache=True, error_model="numpy", inline="always")
+@njit(nogil=True, cache=True, error_model="numpy", fastmath=_FUSED, inline="always")
 def _harmonics_gradient(s, row, i, x, y, z, second, third):
     """Gradient with respect to the vector, given that of the rows; `second` and `third` are the bands' factors."""
     g1, g2, g3 = s[row + _B + i] * second * _Y[1], s[row + 2 * _B + i] * second * _Y[1], s[row + 3 * _B + i] * second * _Y[1]
@@ -253,7 +254,7 @@ def _harmonics_gradient(s, row, i, x, y, z, second, third):
     return g3 + g4 * y + g7 * z + g8 * x, g1 + g4 * x + g5 * z - g8 * y, g2 + g5 * y + g6 * z + g7 * x
 
 
-@njit(nogil=True, cache=True, error_model="numpy")
+@njit(nogil=True, cache=True, error_model="numpy", fastmath=_FUSED)
 def _load_environment(s, sh):
     """Rows of the harmonics, of the mirrored view, and of irradiance and lobe radiance."""
     for i in range(_B):
@@ -268,15 +269,14 @@ def _load_environment(s, sh):
         _write_harmonics(s, _YM, i, mx, my, mz, 1.0, second, third)
     for c in range(3):
         for i in range(_B):
-            s[_E + c * _B + i], s[_L + c * _B + i] = 0.0, 0.0
-        for j in range(9):
-            weight = sh[j, c]
-            for i in range(_B):
-                s[_E + c * _B + i] += weight * s[_YN + j * _B + i]
-                s[_L + c * _B + i] += weight * s[_YM + j * _B + i]
+            irradiance, lobe = 0.0, 0.0
+            for j in range(9):
+                irradiance += sh[j, c] * s[_YN + j * _B + i]
+                lobe += sh[j, c] * s[_YM + j * _B + i]
+            s[_E + c * _B + i], s[_L + c * _B + i] = irradiance, lobe
 
 
-@njit(nogil=True, cache=True, error_model="numpy", inline="always")
+@njit(nogil=True, cache=True, error_model="numpy", fastmath=_FUSED, inline="always")
 def _lobe_reflectance(r, n_v):
     """The two terms of `environment_reflectance`, whether the second is free of its bound, and the exponential in it."""
     whole = 1.0 - _polynomial(_F[0], r) - n_v * _polynomial(_F[1], r)
@@ -285,7 +285,7 @@ def _lobe_reflectance(r, n_v):
     return whole, min(free, whole), free < whole, decay
 
 
-@njit(nogil=True, cache=True, error_model="numpy")
+@njit(nogil=True, cache=True, error_model="numpy", fastmath=_FUSED)
 def _add_environment(s):
     """Add what the environment sends to the camera."""
     for i in range(_B):
@@ -297,7 +297,7 @@ def _add_environment(s):
             s[_OUT + c * _B + i] += diffuse * (1.0 - share) * (1.0 / np.pi) * s[_E + c * _B + i] + share * s[_L + c * _B + i]
 
 
-@njit(nogil=True, cache=True, error_model="numpy")
+@njit(nogil=True, cache=True, error_model="numpy", fastmath=_FUSED)
 def _environment_gradient(s, sh):
     """Add the environment's part of the gradients; rows _E and _L become the gradients of irradiance and lobe radiance."""
     for i in range(_B):
@@ -338,7 +338,7 @@ def _environment_gradient(s, sh):
     _directions_gradient(s)
 
 
-@njit(nogil=True, cache=True, error_model="numpy")
+@njit(nogil=True, cache=True, error_model="numpy", fastmath=_FUSED)
 def _directions_gradient(s):
     """Carry the harmonics' gradients to normal, view direction and roughness."""
     for i in range(_B):
@@ -364,25 +364,25 @@ def _directions_gradient(s):
         s[_GV + 2 * _B + i] += g_twice * nz - g_mz
 
 
-@njit(nogil=True, cache=True, error_model="numpy", fastmath=_COLUMN_SUM)
-def _row_sum(s, row):
-    """Sum of a row, in an order that the compiler chose: the same for every block, thread and run."""
-    total = 0.0
+@njit(nogil=True, cache=True, error_model="numpy", fastmath=_FUSED)
+def _add_row(totals, place, s, row):
+    """Add a row, point by point, to one of the rows whose sums over all points are wanted: they are added up when all blocks are done."""
     for i in range(_B):
-        total += s[row + i]
-    return total
+        totals[place * _B + i] += s[row + i]
 
 
-@njit(nogil=True, cache=True, error_model="numpy", fastmath=_COLUMN_SUM)
-def _row_product(s, first, second):
-    """Scalar product of two rows; see `_row_sum` for its order."""
-    total = 0.0
-    for i in range(_B):
-        total += s[first + i] * s[second + i]
-    return total
+@njit(nogil=True, cache=True, error_model="numpy", fastmath=_FUSED)
+def _add_products(totals, place, s):
+    """The same for what the environment's coefficients receive: 27 rows, harmonics times gradients of irradiance and lobe radiance."""
+    for j in range(9):
+        for c in range(3):
+            row = (place + 3 * j + c) * _B
+            for i in range(_B):
+                normal, mirrored = s[_YN + j * _B + i] * s[_E + c * _B + i], s[_YM + j * _B + i] * s[_L + c * _B + i]
+                totals[row + i] += normal + mirrored
 
 
-@njit(nogil=True, cache=True, error_model="numpy")
+@njit(nogil=True, cache=True, error_model="numpy", fastmath=_FUSED)
 def shade(start, stop, positions, normals, tints, owners, materials, camera, lights, sh, visibility, out):
     """Radiance of the points of blocks start..stop.
 
@@ -407,7 +407,7 @@ def shade(start, stop, positions, normals, tints, owners, materials, camera, lig
                 out[point, c] = s[_OUT + c * _B + point - first]
 
 
-@njit(nogil=True, cache=True, error_model="numpy")
+@njit(nogil=True, cache=True, error_model="numpy", fastmath=_FUSED)
 def _load_gradient(s, first, last, gradient):
     """The gradient of the result, 0 past the last point; and cleared rows for those of the inputs."""
     for i in range(_B):
@@ -416,7 +416,7 @@ def _load_gradient(s, first, last, gradient):
     s[_GP : _GV + 3 * _B] = 0.0
 
 
-@njit(nogil=True, cache=True, error_model="numpy")
+@njit(nogil=True, cache=True, error_model="numpy", fastmath=_FUSED)
 def _finish(s, first, last, tints, owners, materials, points_gradient, materials_gradient):
     """Write the points' gradients (position, normal, tint: 9 columns) and add those of their materials."""
     for i in range(_B):
@@ -437,7 +437,7 @@ def _finish(s, first, last, tints, owners, materials, points_gradient, materials
             materials_gradient[owner, 4] += s[_GR + i]
 
 
-@njit(nogil=True, cache=True, error_model="numpy")
+@njit(nogil=True, cache=True, error_model="numpy", fastmath=_FUSED)
 def shade_gradient(
     start,
     stop,
@@ -461,10 +461,10 @@ def shade_gradient(
 
     camera (3), then 6 a light (vector, intensity), then 27 of the environment.
     """
-    s = np.empty(SCRATCH)
+    s, totals = np.empty(SCRATCH), np.empty(scene_parts.shape[1] * _B)
     count = len(positions)
     for part in range(start, stop):
-        sums = scene_parts[part]
+        totals[:] = 0.0
         for block in range(part * blocks_a_part, min((part + 1) * blocks_a_part, (count + _B - 1) // _B)):
             first, last = block * _B, min(block * _B + _B, count)
             _load(s, first, last, positions, normals, tints, owners, materials, camera)
@@ -474,17 +474,17 @@ def shade_gradient(
                 row = lights[light]
                 _light_gradient(s, row[0], row[1], row[2], row[3], row[4], row[5], row[6])
                 for c in range(6):
-                    sums[3 + 6 * light + c] += _row_sum(s, _GL + c * _B)
+                    _add_row(totals, 3 + 6 * light + c, s, _GL + c * _B)
                 if len(visibility):
                     for point in range(first, last):
                         visibility_gradient[light, point] = s[_GSEEN + point - first]
             if len(sh):
                 _load_environment(s, sh)
                 _environment_gradient(s, sh)
-                for j in range(9):
-                    for c in range(3):
-                        product = _row_product(s, _YN + j * _B, _E + c * _B) + _row_product(s, _YM + j * _B, _L + c * _B)
-                        sums[3 + 6 * len(lights) + 3 * j + c] += product
+                _add_products(totals, 3 + 6 * len(lights), s)
             _finish(s, first, last, tints, owners, materials, points_gradient, materials_parts[part])
             for c in range(3):
-                sums[c] += _row_sum(s, _GV + c * _B)
+                _add_row(totals, c, s, _GV + c * _B)
+        for place in range(scene_parts.shape[1]):
+            for i in range(_B):
+                scene_parts[part, place] += totals[place * _B + i]
