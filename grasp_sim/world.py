@@ -239,11 +239,13 @@ class World:
                 limits[name] = JointLimits(info[8], info[9], info[10], info[11])
         return Articulation(joints, links, limits, T_inertial_body)
 
-    def set_friction(self, body: int, friction: float, *, spinning: float = 0.0, links: Iterable[str] | None = None) -> None:
-        """Changes the friction of a body, or of some of its links; `spinning` is the torsional coefficient in metres."""
-        table = self._bodies[body].links
-        for name in table if links is None else links:
-            self._call(pybullet.changeDynamics, body, table[name], lateralFriction=friction, spinningFriction=spinning)
+    def set_friction(
+        self, body: int, friction: float, *, spinning: float = 0.0, rolling: float = 0.0, links: Iterable[str] | None = None
+    ) -> None:
+        """Changes the friction of a body, or of some of its links; `spinning` and `rolling` are coefficients in metres."""
+        options = {"lateralFriction": friction, "spinningFriction": spinning, "rollingFriction": rolling}
+        for name in self._bodies[body].links if links is None else links:
+            self._call(pybullet.changeDynamics, body, self._bodies[body].links[name], **options)
 
     def remove(self, body: int) -> None:
         """Takes a body out of the world."""

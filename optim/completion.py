@@ -84,6 +84,20 @@ def choose_hypothesis(view: ObjectView, generator: np.random.Generator, options:
     return whole if unexplained < accepted else shadow
 
 
+def build_candidates(view: ObjectView, generator: np.random.Generator) -> list[Hypothesis]:
+    """Every completion that could have been chosen, whatever the evidence says of it: what choosing is worth, once the truth is known."""
+    axis = find_symmetry_axis(view, generator) if view.has_plane else None
+    workspace = build_workspace(view, *_bound_region(view, axis))
+    wall = bound_shell(workspace, max(_THINNEST, 2 * workspace.lattice.spacing))
+    floor = 0.0 if view.has_plane else float(view.points[:, 2].min())
+    bounds = {"shell": wall, "shadow": np.minimum(bound_shadow(workspace, generator, floor), wall)}
+    if axis is not None:
+        bounds["revolution"] = np.minimum(bound_revolution(workspace, axis), wall)
+    candidates = [build_hypothesis(name, workspace, bound) for name, bound in bounds.items()]
+    candidates += [_build_primitive(view, fit_superquadrics(view, generator)[0]), build_hull(view.points)]
+    return [coarsen(candidate) for candidate in candidates if candidate is not None]
+
+
 def measure_misfit(view: ObjectView, hypothesis: Hypothesis, generator: np.random.Generator) -> float:
     """Mean distance of visible points to the nearest of many points on the surface, metres, each at most `_MISFIT_CAP`."""
     samples = _sample_surface(hypothesis, generator)

@@ -1,5 +1,8 @@
 import io
 import json
+import math
+import re
+import shutil
 from contextlib import redirect_stdout
 from pathlib import Path
 
@@ -12,7 +15,20 @@ import trimesh
 from invgraphics.camera import Camera
 from invgraphics.cli import main
 from invgraphics.datasets import GroundTruth
-from invgraphics.evaluation import ObjectResult, average, average_by_name, describe_result, score_objects, worst_first
+from invgraphics.evaluation import (
+    ObjectChecks,
+    ObjectResult,
+    average,
+    average_by_category,
+    average_by_name,
+    categorize,
+    compare_hypotheses,
+    describe_result,
+    measure_shares,
+    parse_result,
+    score_objects,
+    worst_first,
+)
 from invgraphics.geometry.mesh import Mesh, icosphere
 from invgraphics.metrics import ShapeScores
 from invgraphics.transforms import invert, rigid, so3_exp
@@ -23,7 +39,7 @@ RADIUS = 0.04
 
 
 def _scores(value: float) -> ShapeScores:
-    return ShapeScores(value, value**2, value, value, 50.0, 60.0, 70.0, 80.0, 90.0)
+    return ShapeScores(value, value**2, value, value, 50.0, 60.0, 70.0, 80.0, 90.0, 55.0, value)
 
 
 def test_missing_objects_lower_the_percentages_and_not_the_distances():
@@ -43,6 +59,61 @@ def test_missing_objects_lower_the_percentages_and_not_the_distances():
     assert describe_result(results[2])["cd_l1_mm"] is None
     assert describe_result(results[2])["missing"] == "no depth"
     assert np.isnan(average([results[2]])["mean"]["cd_l1_mm"])
+
+
+def _checks(moved: float = 1.0, turned: float = 1.0, closed: bool = True) -> ObjectChecks:
+    return ObjectChecks(1.5, 95.0, 28.0, 0.2, 0.0, moved, turned, closed)
+
+
+@pytest.mark.parametrize(
+    ("name", "kind"),
+    [("round_plate_1", "plate"), ("cracker_box", "box"), ("large-cube", "cube"), ("obj_000012", "obj"), ("fork", "fork"), ("7", "7")],
+)
+def test_the_kind_of_a_thing_is_the_last_word_of_its_name(name, kind):
+    assert categorize(name) == kind
+
+
+def test_kinds_are_averaged_apart():
+    results = [
+        ObjectResult("a", k, name, _scores(value)) for k, (name, value) in enumerate([("a_cup", 1.0), ("b_cup_2", 3.0), ("fork", 9.0)])
+    ]
+    groups = average_by_category(results)
+    assert (groups["cup"]["count"], groups["cup"]["cd_l1_mm"], groups["fork"]["cd_l1_mm"]) == (2, 2.0, 9.0)
+
+
+def test_shares_count_only_what_could_be_asked():
+    results = [
+        ObjectResult("a", 0, "still", _scores(1.0), checks=_checks()),
+        ObjectResult("a", 1, "rolls", _scores(50.0), checks=_checks(turned=6.0, closed=False)),
+        ObjectResult("a", 2, "floats", _scores(150.0), checks=_checks(math.nan, math.nan)),
+        ObjectResult("a", 3, "lost", None, "no depth"),
+    ]
+    shares = measure_shares(results)
+    assert shares["stable"] == 50.0
+    assert shares["closed"] == pytest.approx(200 / 3)
+    assert shares["add_s_auc"] == pytest.approx(100 * (0.99 + 0.5 + 0 + 0) / 4)
+    assert math.isnan(measure_shares([results[2]])["stable"])
+
+
+def test_completions_are_compared_with_the_best_there_was():
+    results = [
+        ObjectResult("a", 0, "red_cup", _scores(2.0), hypothesis="shadow", candidates={"shadow": 3.0, "revolution": 1.0}),
+        ObjectResult("a", 1, "cup", _scores(4.0), hypothesis="revolution", candidates={"shadow": 3.0, "revolution": 2.0}),
+        ObjectResult("a", 2, "fork", _scores(5.0), hypothesis="shadow"),
+        ObjectResult("a", 3, "fork", None, "no depth"),
+    ]
+    rows = compare_hypotheses(results)
+    assert rows["cup"]["chosen"] == {"shadow": 1, "revolution": 1}
+    assert rows["cup"]["best"] == {"revolution": 2}
+    assert (rows["cup"]["cd_chosen_mm"], rows["cup"]["cd_best_mm"], rows["cup"]["cd_l1_mm"]) == (2.5, 1.5, 3.0)
+    assert rows["all"]["count"] == 3
+    assert "best" not in rows["fork"]
+
+
+def test_results_come_back_from_their_rows():
+    whole = ObjectResult("a", 0, "cup", _scores(2.0), "", _checks(), "shadow", {"shadow": 2.5})
+    for result in (whole, ObjectResult("a", 1, "fork", None, "no depth"), ObjectResult("a", 2, "hat", None, checks=_checks())):
+        assert parse_result(json.loads(json.dumps(describe_result(result)))) == result
 
 
 def test_objects_are_matched_to_meshes_by_their_mask():
@@ -132,20 +203,65 @@ def test_what_fails_is_recorded_and_the_rest_done(evaluated):
     assert all(said in printed for said in ("1 image failed", "1 image passed over", "1 object missing"))
 
 
-def test_several_processes_do_what_one_does(evaluated, frames, tmp_path):
-    words = ["evaluate", f"frames:{frames}", "--out", str(tmp_path / "out"), "--seed", "3", "--processes", "2"]
+def test_every_object_is_checked_against_image_and_physics(evaluated):
+    out, _ = evaluated
+    results = json.loads((out / "results.json").read_text())
+    for row in results["objects"]:
+        if row["image"] != "spoilt":
+            assert row["closed"] is True
+            assert row["silhouette_iou"] > 85
+            assert row["depth_mm"] < 3
+            assert row["penetration_mm"] == 0.0
+            assert row["moved_mm"] < 30
+            assert row["hypothesis"] in ("superquadric", "revolution", "shadow")
+            assert row["iou"] > 60
+    assert results["shares"]["closed"] == 100.0
+    assert results["by_category"]["ball"]["count"] == 3
+    assert results["hypotheses_by_category"]["ball"]["count"] == 2
+
+
+def test_the_gallery_refers_to_pictures_that_are_there(evaluated):
+    out, _ = evaluated
+    sources = re.findall(r'<img src="([^"]+)"', (out / "gallery.html").read_text())
+    assert len(sources) == 2 * 12
+    assert all(cv2.imread(str(out / source)) is not None for source in sources)
+
+
+def test_several_processes_do_what_one_does_to_the_bit(evaluated, frames, tmp_path):
+    words = ["evaluate", f"frames:{frames}", "--out", str(tmp_path / "out"), "--seed", "3", "--workers", "2"]
     assert main([*words, "--scenes", "unmasked", "spoilt", "second"]) == 1
     one, two = (json.loads((out / "results.json").read_text()) for out in (evaluated[0], tmp_path / "out"))
     assert [Path(row["image"]).name for row in two["images"]] == ["second", "spoilt", "unmasked"]
-    expected = [row["cd_l1_mm"] for row in one["objects"] if row["image"] != "first"]
-    assert [row["cd_l1_mm"] for row in two["objects"]] == pytest.approx(expected, abs=0.2)
+    expected = [row for row in one["objects"] if row["image"] != "first"]
+    assert two["objects"] == expected
+
+
+def test_a_run_goes_on_where_it_was_interrupted(evaluated, frames, tmp_path, capsys):
+    out = tmp_path / "out"
+    shutil.copytree(evaluated[0], out)
+    before = json.loads((out / "results.json").read_text())
+    done_at = (out / "first" / "evaluation.json").stat().st_mtime_ns
+    # As if the process had been killed while it wrote the second image.
+    (out / "second" / "evaluation.json").unlink()
+    (out / "second" / "scene.json").unlink()
+    (out / "results.json").unlink()
+    assert main(["evaluate", f"frames:{frames}", "--out", str(out), "--seed", "3"]) == 1
+    assert "2 images already done" in capsys.readouterr().out
+    assert (out / "first" / "evaluation.json").stat().st_mtime_ns == done_at
+    assert json.loads((out / "results.json").read_text())["objects"] == before["objects"]
+
+
+def test_other_settings_are_not_mixed_with_what_is_there(evaluated, frames, capsys):
+    assert main(["evaluate", f"frames:{frames}", "--out", str(evaluated[0]), "--seed", "4"]) == 2
+    assert "was begun with seed 3 and not 4" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(
     ("words", "said"),
     [
         (["--scenes", "third"], "--scenes names third"),
-        (["--processes", "0"], "at least 1"),
+        (["--workers", "0"], "at least 1"),
+        (["--without", "silhouette,luck"], "no ingredient luck"),
     ],
 )
 def test_bad_requests_exit_with_2_and_one_line(frames, tmp_path, capsys, words, said):

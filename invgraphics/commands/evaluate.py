@@ -1,18 +1,18 @@
 """`invgraphics evaluate DATASET --out OUT`: every image of a set reconstructed, and its meshes scored against the true ones."""
 
 import argparse
+import json
 import os
 import platform
 import time
-import traceback
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
-from dataclasses import dataclass
 from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
+import numba
 import torch
 from rich.box import SIMPLE_HEAD
 from rich.console import Console
@@ -20,102 +20,126 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from rich.table import Table
 
 from invgraphics import __version__
-from invgraphics.commands.pictures import render_gallery_pictures
-from invgraphics.datasets import GroundTruth, list_images, load_frame, load_ground_truth
+from invgraphics.commands.scoring import ImageResult, Job, describe_image, evaluate_image, fail, name_of, read_record
+from invgraphics.datasets import list_images, load_ground_truth
 from invgraphics.errors import InputError
-from invgraphics.evaluation import ObjectResult, average, average_by_name, describe_result, mark_missing, score_objects, worst_first
-from invgraphics.geometry.mesh import load_mesh
-from invgraphics.metrics import SURFACE_SAMPLES
-from invgraphics.output import claim_output_folder, save_reconstruction, write_json
-from invgraphics.report.gallery import GalleryPictures, write_gallery
+from invgraphics.evaluation import (
+    ObjectResult,
+    average,
+    average_by_category,
+    average_by_name,
+    compare_hypotheses,
+    describe_result,
+    measure_shares,
+    worst_first,
+)
+from invgraphics.metrics import SURFACE_SAMPLES, VOLUME_SAMPLES
+from invgraphics.output import claim_output_folder, write_json
+from invgraphics.report.gallery import write_gallery
 from invgraphics.report.html import count
-from invgraphics.segment import mask_objects
-from optim.reconstruct import reconstruct
+from optim.options import INGREDIENTS, ReconstructionOptions
 
-_COLUMNS = {"cd_l1_mm": "CD mm", "f5": "F@5", "f10": "F@10", "nc": "NC", "accuracy_mm": "acc.", "completeness_mm": "compl."}
+_COLUMNS = {"cd_l1_mm": "CD mm", "f5": "F@5", "f10": "F@10", "nc": "NC", "iou": "IoU", "accuracy_mm": "acc.", "completeness_mm": "comp."}
+_CHECK_COLUMNS = {
+    "depth_mm": "depth",
+    "silhouette_iou": "silh.",
+    "colour_psnr_db": "colour",
+    "penetration_mm": "overlap",
+    "sinking_mm": "sunk",
+    "moved_mm": "moved",
+    "turned_degrees": "turned",
+}
+"""In millimetres, percent, decibels, millimetres, millimetres, millimetres, degrees."""
 _WORST_SHOWN = 5
-_FAILURES = (ArithmeticError, LookupError, MemoryError, RuntimeError, ValueError)
-"""What a frame may fail with and the others still be done. `InputError` is a ValueError."""
-
-
-@dataclass(frozen=True)
-class ImageResult:
-    """What came of one image."""
-
-    image: str
-    """As `load_frame` takes it."""
-    objects: list[ObjectResult]
-    seconds: dict[str, float]
-    """Of each stage of the reconstruction."""
-    peak_memory_bytes: int
-    left_out: dict[int, str]
-    pictures: dict[int, GalleryPictures]
-    """By mask index."""
-    failure: str = ""
-    """Empty, or how it failed: one line."""
-    details: str = ""
-    """The traceback of a failure."""
+_SETTINGS = "settings.json"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The command's arguments."""
     parser.add_argument("dataset", metavar="DATASET", help="a BOP dataset (its folder), or frames:DIR for a folder of frame folders")
-    parser.add_argument("--out", type=Path, required=True, help="folder for meshes, results.json and gallery.html")
-    parser.add_argument("--overwrite", action="store_true", help="replace what an earlier run wrote to OUT")
+    parser.add_argument(
+        "--out",
+        type=Path,
+        required=True,
+        help="folder for meshes, results.json and gallery.html; one that the same command began before is carried on with",
+    )
+    parser.add_argument("--overwrite", action="store_true", help="replace what an earlier run wrote to OUT, and begin anew")
     parser.add_argument("--scenes", nargs="+", metavar="NAME", help="only these scenes (of a BOP dataset) or frames (by folder)")
     parser.add_argument("--seed", type=int, default=0, help="of every random choice (default 0)")
-    parser.add_argument("--processes", type=int, default=1, help="images reconstructed at a time (default 1)")
+    parser.add_argument(
+        "--workers",
+        "--processes",
+        type=int,
+        metavar="N",
+        help="images reconstructed at a time, each on one thread (default: half the cores); the result does not depend on it",
+    )
+    parser.add_argument(
+        "--without",
+        default="",
+        metavar="NAME[,NAME...]",
+        help=f"leave ingredients of the reconstruction out, to see what they are worth: {', '.join(INGREDIENTS)}",
+    )
+    parser.add_argument("--hypotheses", action="store_true", help="score every completion that could have been chosen, too")
 
 
 def run(arguments: argparse.Namespace) -> int:
     """Reconstructs, scores, writes and prints. 0 unless an image failed."""
     console = Console()
-    if arguments.processes < 1:
-        raise InputError(f"--processes is {arguments.processes}; it must be at least 1")
+    workers = max(1, _count_cores() // 2) if arguments.workers is None else arguments.workers
+    if workers < 1:
+        raise InputError(f"--workers is {workers}; it must be at least 1")
+    options = ReconstructionOptions().without([name.strip() for name in arguments.without.split(",") if name.strip()])
     images = _select(list_images(arguments.dataset), arguments.scenes)
-    claim_output_folder(arguments.out, arguments.overwrite)
+    job = Job(arguments.out, arguments.seed, options, arguments.hypotheses)
+    _claim(arguments, job)
     start = time.perf_counter()
-    done = _evaluate_all(images, arguments.out, arguments.seed, arguments.processes, console)
+    done = _evaluate_all(images, job, workers, console)
     results = [result for image in done for result in image.objects]
     if not any(image.seconds or image.failure for image in done):
         raise InputError(f"{arguments.dataset} has no masks and no boxes: nothing to reconstruct")
-    run_facts = _describe_run(arguments, time.perf_counter() - start)
+    run_facts = _describe_run(arguments, job, workers, time.perf_counter() - start)
     write_json(arguments.out / "results.json", {**run_facts, **_describe_results(done, results)})
     _write_gallery(arguments, done, results, run_facts)
     _print_results(console, done, results, arguments.out)
     return 1 if any(image.failure for image in done) else 0
 
 
-def evaluate_image(image: str, out: Path, seed: int) -> ImageResult:
-    """Reconstructs one image into its folder under `out` and scores what was written. What fails is recorded, not raised."""
-    truths: list[GroundTruth] = []
-    name = _name_of(image)
-    try:
-        truths = load_ground_truth(image)
-        frame = load_frame(image)
-        name = frame.observation.name
-        if len(frame.observation.masks) + len(frame.boxes) == 0:
-            return ImageResult(image, [], {}, 0, {}, {})
-        observation = mask_objects(frame, torch.Generator().manual_seed(seed))
-        reconstruction = reconstruct(observation, seed=seed)
-        save_reconstruction(reconstruction, out / name)
-        meshes = {index: load_mesh(out / name / "meshes" / f"object_{index:02d}.ply") for index in reconstruction.mask_indices}
-        objects = score_objects(name, truths, meshes, reconstruction.left_out, seed)
-        pictures = render_gallery_pictures(reconstruction, truths, meshes)
-        return ImageResult(image, objects, reconstruction.seconds, reconstruction.peak_memory_bytes, reconstruction.left_out, pictures)
-    except _FAILURES as error:
-        reason = (
-            " ".join(f"{error}".split()) if isinstance(error, InputError) else f"{type(error).__name__}: {' '.join(str(error).split())}"
-        )
-        return ImageResult(image, mark_missing(name, truths, reason), {}, 0, {}, {}, reason, traceback.format_exc())
+def _claim(arguments: argparse.Namespace, job: Job) -> None:
+    """Takes the output folder; carries on in one that the same settings began.
+
+    Raises:
+        InputError: it holds something else.
+    """
+    settings = _describe_settings(arguments, job)
+    path = arguments.out / _SETTINGS
+    if path.is_file() and not arguments.overwrite:
+        before = json.loads(path.read_text())
+        changed = sorted(key for key in settings if before.get(key) != settings[key])
+        if changed:
+            described = ", ".join(f"{key} {before.get(key)} and not {settings[key]}" for key in changed)
+            raise InputError(f"{arguments.out} was begun with {described}; name another folder, or give --overwrite to begin anew")
+        return
+    claim_output_folder(arguments.out, arguments.overwrite)
+    write_json(path, settings)
+
+
+def _describe_settings(arguments: argparse.Namespace, job: Job) -> dict[str, Any]:
+    """What must be the same for results to belong together."""
+    return {
+        "dataset": str(arguments.dataset),
+        "seed": job.seed,
+        "without": list(job.options.left_out),
+        "hypotheses": job.candidates,
+        "version": __version__,
+    }
 
 
 def _select(images: Sequence[str], scenes: Sequence[str] | None) -> list[str]:
     if scenes is None:
         return list(images)
-    known = {_name_of(image) for image in images}
+    known = {name_of(image) for image in images}
     wanted = {_match_scene(scene, known) for scene in scenes}
-    return [image for image in images if _name_of(image) in wanted]
+    return [image for image in images if name_of(image) in wanted]
 
 
 def _match_scene(scene: str, known: set[str]) -> str:
@@ -125,97 +149,123 @@ def _match_scene(scene: str, known: set[str]) -> str:
     raise InputError(f"--scenes names {scene}, which the dataset does not have; it has {', '.join(sorted(known))}")
 
 
-def _name_of(image: str) -> str:
-    """The scene of a BOP image (`PATH:SCENE/IMAGE`), the folder of a frame."""
-    return Path(image).name if Path(image).is_dir() else image.rsplit(":", 1)[-1].split("/")[0]
-
-
-def _evaluate_all(images: Sequence[str], out: Path, seed: int, processes: int, console: Console) -> list[ImageResult]:
-    """The results in the order of the images, behind one progress bar."""
+def _evaluate_all(images: Sequence[str], job: Job, workers: int, console: Console) -> list[ImageResult]:
+    """The results in the order of the images, behind one progress bar; those that an earlier run recorded are taken from there."""
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(), TimeRemainingColumn())
-    results = {}
+    recorded = {image: result for image in images if (result := read_record(job.out, image)) is not None}
+    results = dict(recorded)
+    if recorded:
+        console.print(f"{count(len(recorded), 'image')} already done", highlight=False)
     with Progress(*columns, console=console, transient=True) as progress:
-        task = progress.add_task("images", total=len(images))
-        for result in _stream(images, out, seed, processes):
+        task = progress.add_task("images", total=len(images), completed=len(recorded))
+        for result in _stream([image for image in images if image not in recorded], job, workers):
             results[result.image] = result
             progress.advance(task)
             if result.failure:
-                console.print(f"[red]failed[/red] {_name_of(result.image)}: {result.failure}", soft_wrap=True, highlight=False)
+                console.print(f"[red]failed[/red] {name_of(result.image)}: {result.failure}", soft_wrap=True, highlight=False)
     return [results[image] for image in images]
 
 
-def _stream(images: Sequence[str], out: Path, seed: int, processes: int) -> Iterator[ImageResult]:
-    if processes == 1:
-        yield from (evaluate_image(image, out, seed) for image in images)
+def _stream(images: Sequence[str], job: Job, workers: int) -> Iterator[ImageResult]:
+    """Results as they come. Where a process dies, it takes its pool with it: what was not done then gets a process for each image."""
+    if workers == 1:
+        yield from (evaluate_image(image, job) for image in images)
         return
-    threads = max(1, len(os.sched_getaffinity(0)) // processes)
-    with ProcessPoolExecutor(processes, get_context("spawn"), torch.set_num_threads, (threads,)) as pool:
-        futures = {pool.submit(evaluate_image, image, out, seed): image for image in images}
-        for future in as_completed(futures):
-            try:
-                yield future.result()
-            except BrokenProcessPool:
-                reason = "its process died (out of memory?), and the pool with it; run again with fewer --processes"
-                truths = load_ground_truth(futures[future])
-                yield ImageResult(futures[future], mark_missing(_name_of(futures[future]), truths, reason), {}, 0, {}, {}, reason)
+    left = list(images)
+    with _make_pool(workers) as pool:
+        futures = {pool.submit(evaluate_image, image, job): image for image in images}
+        try:
+            for future in as_completed(futures):
+                result = future.result()
+                left.remove(result.image)
+                yield result
+        except BrokenProcessPool:
+            pass
+    for image in left:
+        yield _evaluate_alone(image, job)
 
 
-def _describe_run(arguments: argparse.Namespace, seconds: float) -> dict[str, Any]:
+def _evaluate_alone(image: str, job: Job) -> ImageResult:
+    with _make_pool(1) as pool:
+        try:
+            return pool.submit(evaluate_image, image, job).result()
+        except BrokenProcessPool:
+            return fail(image, name_of(image), load_ground_truth(image), "its process died (out of memory?)")
+
+
+def _make_pool(workers: int) -> ProcessPoolExecutor:
+    return ProcessPoolExecutor(workers, get_context("spawn"), _take_one_thread)
+
+
+def _take_one_thread() -> None:
+    torch.set_num_threads(1)
+    numba.set_num_threads(1)
+
+
+def _count_cores() -> int:
+    return len(os.sched_getaffinity(0))
+
+
+def _describe_run(arguments: argparse.Namespace, job: Job, workers: int, seconds: float) -> dict[str, Any]:
     return {
         "format": "invgraphics evaluation",
-        "dataset": str(arguments.dataset),
-        "seed": arguments.seed,
+        **_describe_settings(arguments, job),
         "seconds": seconds,
-        "processes": arguments.processes,
-        "device": f"{platform.processor() or platform.machine()}, {len(os.sched_getaffinity(0))} cores",
+        "workers": workers,
+        "device": f"{platform.processor() or platform.machine()}, {_count_cores()} cores",
         "versions": {"invgraphics": __version__, "torch": torch.__version__, "python": platform.python_version()},
         "definitions": {
             "samples": SURFACE_SAMPLES,
-            "missing": "objects without a mesh count as 0 in f5, f10, f20, f30 and nc and are left out of the distances",
+            "volume_samples": VOLUME_SAMPLES,
+            "missing": "objects without a mesh count as 0 in f5, f10, f20, f30, nc, iou and silhouette_iou, else they are left out",
         },
     }
 
 
 def _describe_results(done: Sequence[ImageResult], results: Sequence[ObjectResult]) -> dict[str, Any]:
     seconds = [sum(image.seconds.values()) for image in done if image.seconds]
+    known, unknown = _split(results)
     return {
-        "count": len(results),
-        "missing": sum(result.scores is None for result in results),
-        **average(results),
+        "count": len(known),
+        "missing": sum(result.scores is None for result in known),
+        **average(known),
+        "shares": measure_shares(results),
         "seconds_per_image": {"mean": sum(seconds) / len(seconds) if seconds else None, "max": max(seconds, default=None)},
-        "by_name": average_by_name(results),
-        "objects": [describe_result(result) for result in results],
-        "images": [
-            {
-                "image": image.image,
-                "seconds": image.seconds,
-                "peak_memory_bytes": image.peak_memory_bytes,
-                "left_out": {str(index): reason for index, reason in image.left_out.items()},
-                "failure": image.failure or None,
-                "details": image.details or None,
-            }
-            for image in done
-        ],
+        "by_category": average_by_category(known),
+        "by_name": average_by_name(known),
+        "hypotheses_by_category": compare_hypotheses(known),
+        "objects": [describe_result(result) for result in known],
+        "objects_without_truth": {"count": len(unknown), **average(unknown), "objects": [describe_result(result) for result in unknown]},
+        "images": [describe_image(image) for image in done],
     }
+
+
+def _split(results: Sequence[ObjectResult]) -> tuple[list[ObjectResult], list[ObjectResult]]:
+    """Objects with a true shape, and those of which none is known."""
+    known = [result for result in results if result.scores or result.missing]
+    return known, [result for result in results if not (result.scores or result.missing)]
 
 
 def _write_gallery(
     arguments: argparse.Namespace, done: Sequence[ImageResult], results: Sequence[ObjectResult], facts: dict[str, Any]
 ) -> None:
-    pictures = {
-        (result.image, result.mask_index): image.pictures[result.mask_index]
-        for image in done
-        for result in image.objects
-        if result.mask_index in image.pictures
-    }
-    subtitle = f"{count(len(done), 'image')} · seed {arguments.seed} · {facts['seconds']:.0f} s on {facts['device']}"
+    pictures = {}
+    for image in done:
+        for row in image.objects:
+            if row.mask_index in image.pictures:
+                pictures[row.image, row.mask_index] = image.pictures[row.mask_index]
+    without = f" · without {', '.join(facts['without'])}" if facts["without"] else ""
+    subtitle = f"{count(len(done), 'image')} · seed {arguments.seed} · {facts['device']}{without}"
     footer = f"invgraphics {__version__} · torch {torch.__version__} · {SURFACE_SAMPLES} points a surface"
     write_gallery(arguments.out / "gallery.html", Path(arguments.dataset).name, subtitle, results, pictures, footer)
 
 
 def _print_results(console: Console, done: Sequence[ImageResult], results: Sequence[ObjectResult], out: Path) -> None:
+    known, _ = _split(results)
+    if known:
+        console.print(_build_table(known))
     if results:
-        console.print(_build_table(results))
+        console.print(_build_check_table(results))
     for line in _list_remarks(done, results):
         console.print(line, highlight=False, soft_wrap=True)
     console.print(f"wrote {out}/results.json and {out}/gallery.html", highlight=False, soft_wrap=True)
@@ -224,7 +274,7 @@ def _print_results(console: Console, done: Sequence[ImageResult], results: Seque
 def _build_table(results: Sequence[ObjectResult]) -> Table:
     """Means, medians and the worst objects."""
     table = Table(title=count(len(results), "object"), title_justify="left", box=SIMPLE_HEAD)
-    table.add_column("", no_wrap=True, max_width=28)
+    table.add_column("", no_wrap=True, max_width=24)
     for column in _COLUMNS.values():
         table.add_column(column, justify="right", no_wrap=True, min_width=5)
     for row, values in average(results).items():
@@ -235,16 +285,29 @@ def _build_table(results: Sequence[ObjectResult]) -> Table:
     return table
 
 
+def _build_check_table(results: Sequence[ObjectResult]) -> Table:
+    """What needs no truth: agreement with the image, contact, stability."""
+    shares = measure_shares(results)
+    title = f"stable {shares['stable']:.0f} %, closed {shares['closed']:.0f} %, ADD-S AUC {shares['add_s_auc']:.1f} %"
+    table = Table(title=title, title_justify="left", box=SIMPLE_HEAD)
+    table.add_column("", no_wrap=True)
+    for column in _CHECK_COLUMNS.values():
+        table.add_column(column, justify="right", no_wrap=True)
+    for row, values in average(results).items():
+        table.add_row(row, *(f"{values[key]:.2f}" for key in _CHECK_COLUMNS))
+    return table
+
+
 def _list_remarks(done: Sequence[ImageResult], results: Sequence[ObjectResult]) -> Iterator[str]:
     seconds = [sum(image.seconds.values()) for image in done if image.seconds]
-    missing = sum(result.scores is None for result in results)
+    missing = sum(bool(result.missing) for result in results)
+    unknown = len(_split(results)[1])
     unmasked = sum(not image.seconds and not image.failure for image in done)
-    unscored = sum(bool(image.seconds) and not image.objects for image in done)
     failed = sum(bool(image.failure) for image in done)
     if seconds:
         yield f"{count(len(seconds), 'image')} reconstructed, {sum(seconds) / len(seconds):.1f} s each (longest {max(seconds):.1f} s)"
-    if unscored:
-        yield f"{count(unscored, 'image')} reconstructed without a score: no true shape is known"
+    if unknown:
+        yield f"{count(unknown, 'object')} reconstructed whose true shape is not known: only what needs no truth is said of them"
     if unmasked:
         yield f"{count(unmasked, 'image')} passed over: no masks and no boxes"
     if missing:

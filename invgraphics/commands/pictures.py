@@ -3,6 +3,7 @@
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from pathlib import Path
 
 import torch
 from jaxtyping import Bool, Float
@@ -10,7 +11,8 @@ from torch import Tensor
 
 from invgraphics.camera import Camera
 from invgraphics.datasets import GroundTruth
-from invgraphics.geometry.mesh import Mesh, vertex_normals
+from invgraphics.geometry.distances import find_nearest_faces
+from invgraphics.geometry.mesh import Mesh, linear_from_srgb, srgb_from_linear, vertex_normals
 from invgraphics.observation import Observation
 from invgraphics.reconstruction import Reconstruction
 from invgraphics.report.fit import Pictures
@@ -19,11 +21,13 @@ from invgraphics.report.images import (
     Image,
     colour_depth,
     colour_error,
+    compare_masks,
     composite,
     crop_box,
     crop_square,
-    encode_jpeg,
+    heat_colours,
     outline_masks,
+    save_jpeg,
     to_srgb,
 )
 from invgraphics.report.sections import DEPTH_ERROR_LIMIT_M
@@ -35,6 +39,20 @@ from renderers.rasterize import Rasterizer, make_rasterizer
 
 OBJECT_VIEW_PIXELS = 300
 THUMBNAIL_PIXELS = 180
+GALLERY_FOLDER = "gallery"
+"""Folder of the gallery's pictures, beside its page."""
+GALLERY_CAPTIONS = {
+    "image": "image, with the mask's outline",
+    "depth": "measured depth, near bright",
+    "render": "render, with the mask's outline",
+    "depth_error": "depth error, rendered less measured",
+    "colour_error": "brightness error, rendered less seen",
+    "silhouette": "mask and render",
+}
+COLOUR_ERROR_LIMIT = 0.25
+"""Brightness (sRGB in [0, 1]) at which the map of its error saturates."""
+DISTANCE_LIMIT_M = 0.01
+"""Distance between surfaces, metres, at which their colour saturates."""
 SCENE_VIEW_PIXELS = (480, 360)
 SIDES = (("as the camera sees it", 0.0), ("from its right, turned by 120°", 120.0), ("from its left, turned by 120°", -120.0))
 """Caption of each view, and by how many degrees about the vertical it is turned from the camera's."""
@@ -62,11 +80,16 @@ def render_pictures(reconstruction: Reconstruction, renderer: Renderer | None = 
 
 
 def render_mesh_sides(
-    rasterizer: Rasterizer, mesh: Mesh, camera: Camera, framed: Mesh | None = None, size: int = OBJECT_VIEW_PIXELS
+    rasterizer: Rasterizer,
+    mesh: Mesh,
+    camera: Camera,
+    framed: Mesh | None = None,
+    size: int = OBJECT_VIEW_PIXELS,
+    painted: bool = False,
 ) -> tuple[tuple[str, Image], ...]:
-    """A mesh (world frame) in plain clay from each of `SIDES`, `size` pixels square, framed to `framed` (to itself, if not given).
+    """A mesh (world frame) from each of `SIDES`, `size` pixels square, framed to `framed` (to itself, if not given).
 
-    Surfaces seen from behind (holes, inward faces) are red.
+    In plain clay, surfaces seen from behind (holes, inward faces) in red; in the colours of its vertices where `painted`.
     """
     centre, radius = _bounding_sphere((framed or mesh).vertices)
     pixels = _SUPERSAMPLING * size
@@ -75,7 +98,8 @@ def render_mesh_sides(
     drawn = rasterizer.rasterize(clip, mesh.faces, (pixels, pixels))
     normals = torch.nn.functional.normalize(rasterizer.interpolate(vertex_normals(mesh.vertices, mesh.faces), drawn, mesh.faces), dim=-1)
     covered = drawn.triangle_ids >= 0
-    images = [_shade_clay(view, normals[k], covered[k]) for k, view in enumerate(views)]
+    paint = rasterizer.interpolate(mesh.colours, drawn, mesh.faces) if painted else [None] * len(views)
+    images = [_shade_clay(view, normals[k], covered[k], paint[k]) for k, view in enumerate(views)]
     return tuple((caption, crop_square(image, (0, 0, pixels), size)) for (caption, _), image in zip(SIDES, images, strict=True))
 
 
@@ -84,13 +108,13 @@ def _clip_coordinates(view: Camera, vertices: Float[Tensor, "v 3"]) -> Float[Ten
     return torch.cat([points, torch.ones_like(points[:, :1])], dim=-1) @ view.clip_from_camera().T
 
 
-def _shade_clay(view: Camera, normals: Float[Tensor, "h w 3"], covered: Bool[Tensor, "h w"]) -> Image:
-    """Lambert's law under even light and a lamp over the left shoulder of whoever looks."""
+def _shade_clay(view: Camera, normals: Float[Tensor, "h w 3"], covered: Bool[Tensor, "h w"], paint: Float[Tensor, "h w 3"] | None) -> Image:
+    """Lambert's law under even light and a lamp over the left shoulder of whoever looks; the paint, or clay."""
     rays = view.rays() @ view.T_world_camera[:3, :3].T
     behind = (normals * rays).sum(-1) > 0
     facing = torch.where(behind[..., None], -normals, normals)
     light = _AMBIENT + _LAMP * -(facing @ _lamp_direction(view)).clamp(max=0.0)
-    clay = torch.where(behind[..., None], normals.new_tensor(_RED_CLAY), normals.new_tensor(_CLAY))
+    clay = torch.where(behind[..., None], normals.new_tensor(_RED_CLAY), normals.new_tensor(_CLAY)) if paint is None else paint
     return composite(torch.where(covered[..., None], clay * light[..., None], torch.zeros_like(clay)), covered.to(normals))
 
 
@@ -146,45 +170,71 @@ def _studio_lights(camera: Camera) -> tuple[Light, ...]:
 
 
 def render_gallery_pictures(
-    reconstruction: Reconstruction, truths: Sequence[GroundTruth], meshes: Mapping[int, Mesh], renderer: Renderer | None = None
+    reconstruction: Reconstruction, rendered: Rendered, truths: Sequence[GroundTruth], meshes: Mapping[int, Mesh], out: Path, name: str
 ) -> dict[int, GalleryPictures]:
-    """What the gallery shows of the objects of an image that have both a mesh and a truth (both camera frame), by mask index."""
-    renderer = renderer or make_renderer("auto")
-    rasterizer = make_rasterizer()
-    observation = reconstruction.observation
-    camera = observation.camera
+    """What the gallery shows of the reconstructed objects of an image, by mask index; the files go to a folder in `out`.
+
+    `rendered` is the scene from the observation's camera; truths and meshes are in the camera frame.
+    """
+    folder = out / GALLERY_FOLDER
+    folder.mkdir(parents=True, exist_ok=True)
+    rasterizer, camera = make_rasterizer(), reconstruction.observation.camera
+    true_meshes = {truth.mask_index: truth.mesh for truth in truths}
+    result = {}
     with torch.no_grad():
-        seen = renderer(reconstruction.scene, camera)
-        return {
-            truth.mask_index: GalleryPictures(
-                _crop_gallery_images(observation, seen, truth.mask_index),
-                *_render_beside(rasterizer, camera, meshes[truth.mask_index], truth.mesh),
+        for place, index in enumerate(reconstruction.mask_indices):
+            crops = _crop_gallery_images(reconstruction.observation, rendered, place, index)
+            beside = _render_beside(rasterizer, camera, meshes[index], true_meshes.get(index))
+            files = {f"{name}_{index:02d}_{what}.jpg": image for what, image in (*crops.items(), *beside.items())}
+            for file, image in files.items():
+                save_jpeg(image, folder / file)
+            paths = {what: f"{GALLERY_FOLDER}/{name}_{index:02d}_{what}.jpg" for what in (*crops, *beside)}
+            result[index] = GalleryPictures(
+                [(GALLERY_CAPTIONS[what], paths[what]) for what in crops],
+                [paths[what] for what in beside if what.startswith("mesh")],
+                [paths[what] for what in beside if what.startswith("true")],
             )
-            for truth in truths
-            if truth.mask_index in meshes
-        }
+    return result
 
 
-def _crop_gallery_images(observation: Observation, seen: Rendered, index: int) -> list[tuple[str, str]]:
+def _crop_gallery_images(observation: Observation, seen: Rendered, place: int, index: int) -> dict[str, Image]:
+    """Square pictures around an object's mask; `place` is its index in the scene, `index` that of its mask."""
     mask = observation.masks[index]
     box = crop_box(mask)
     outline = torch.from_numpy(crop_square(mask.cpu().numpy(), box, THUMBNAIL_PIXELS))[None]
     readings = observation.depth[mask & observation.valid]
     near, far = (float(readings.min()), float(readings.max())) if len(readings) else (0.0, 1.0)
     known = observation.valid & (seen.depth > 0)
-    pictures = {
-        "image, with the mask's outline": to_srgb(observation.colour),
-        f"measured depth, {near:.2f} m (bright) to {far:.2f} m (dark)": colour_depth(observation.depth, observation.valid, near, far),
-        "render, with the mask's outline": to_srgb(seen.colour),
-        "depth error": colour_error(seen.depth - observation.depth, known, DEPTH_ERROR_LIMIT_M),
+    brightness = (srgb_from_linear(seen.colour) - srgb_from_linear(observation.colour)).mean(-1)
+    others = observation.masks.any(0) & ~mask
+    outlined = {
+        "image": to_srgb(observation.colour),
+        "depth": colour_depth(observation.depth, observation.valid, near, far),
+        "render": to_srgb(seen.colour),
+        "depth_error": colour_error(seen.depth - observation.depth, known, DEPTH_ERROR_LIMIT_M),
+        "colour_error": colour_error(brightness, seen.depth > 0, COLOUR_ERROR_LIMIT),
     }
-    crops = {caption: crop_square(picture, box, THUMBNAIL_PIXELS) for caption, picture in pictures.items()}
-    return [(caption, encode_jpeg(outline_masks(crop, outline, (index,)))) for caption, crop in crops.items()]
+    crops = {what: outline_masks(crop_square(picture, box, THUMBNAIL_PIXELS), outline, (index,)) for what, picture in outlined.items()}
+    silhouettes = compare_masks(mask, seen.object_ids == place, others)
+    return crops | {"silhouette": crop_square(silhouettes, box, THUMBNAIL_PIXELS)}
 
 
-def _render_beside(rasterizer: Rasterizer, camera: Camera, mesh: Mesh, truth: Mesh) -> tuple[list[str], list[str]]:
-    """A mesh and the true one (both camera frame), each from the three sides, framed alike."""
-    world, true_world = (each.transformed(camera.T_world_camera) for each in (mesh, truth))
-    views = [render_mesh_sides(rasterizer, each, camera, true_world, THUMBNAIL_PIXELS) for each in (world, true_world)]
-    predicted, true = ([encode_jpeg(image) for _, image in sides] for sides in views)
-    return predicted, true
+def _render_beside(rasterizer: Rasterizer, camera: Camera, mesh: Mesh, truth: Mesh | None) -> dict[str, Image]:
+    """A mesh and the true one (both camera frame), each from the three sides, framed alike, coloured by the distance to the other."""
+    world = mesh.transformed(camera.T_world_camera)
+    if truth is None:
+        return {f"mesh_{k}": image for k, (_, image) in enumerate(render_mesh_sides(rasterizer, world, camera, size=THUMBNAIL_PIXELS))}
+    true_world = truth.transformed(camera.T_world_camera)
+    painted = {"mesh": _paint_distance(world, true_world), "true": _paint_distance(true_world, world)}
+    return {
+        f"{what}_{k}": image
+        for what, each in painted.items()
+        for k, (_, image) in enumerate(render_mesh_sides(rasterizer, each, camera, true_world, THUMBNAIL_PIXELS, painted=True))
+    }
+
+
+def _paint_distance(mesh: Mesh, other: Mesh) -> Mesh:
+    """The mesh with its vertices coloured by their distance to the other surface."""
+    distances = find_nearest_faces(mesh.vertices, other.vertices, other.faces)[0]
+    colours = heat_colours((distances / DISTANCE_LIMIT_M).clamp(0, 1).cpu().numpy())
+    return Mesh(mesh.vertices, mesh.faces, linear_from_srgb(torch.as_tensor(colours).to(mesh.vertices) / 255))

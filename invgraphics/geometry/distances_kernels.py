@@ -140,9 +140,63 @@ def winding_numbers(points, triangles):
     for i in prange(len(points)):
         total = 0.0
         for j in range(len(triangles)):
-            a, b, c = (_minus(triangles[j, 0], points[i]), _minus(triangles[j, 1], points[i]), _minus(triangles[j, 2], points[i]))
-            la, lb, lc = math.sqrt(_dot(a, a)), math.sqrt(_dot(b, b)), math.sqrt(_dot(c, c))
-            denominator = la * lb * lc + _dot(a, b) * lc + _dot(b, c) * la + _dot(c, a) * lb
-            total += math.atan2(_dot(a, _cross(b, c)), denominator)
-        result[i] = total / (2.0 * math.pi)
+            total += _solid_angle(points[i], triangles[j])
+        result[i] = total / (4.0 * math.pi)
+    return result
+
+
+@njit(cache=True)
+def _solid_angle(point, triangle):
+    a, b, c = _minus(triangle[0], point), _minus(triangle[1], point), _minus(triangle[2], point)
+    la, lb, lc = math.sqrt(_dot(a, a)), math.sqrt(_dot(b, b)), math.sqrt(_dot(c, c))
+    denominator = la * lb * lc + _dot(a, b) * lc + _dot(b, c) * la + _dot(c, a) * lb
+    return 2.0 * math.atan2(_dot(a, _cross(b, c)), denominator)
+
+
+@njit(cache=True)
+def build_dipoles(triangles, ranges, order):
+    """What each node of the tree looks like from afar: area-weighted centre (n, 3), vector area (n, 3), radius about the centre (n)."""
+    count = len(ranges)
+    centres, areas, radii = np.zeros((count, 3)), np.zeros((count, 3)), np.zeros(count)
+    for node in range(count):
+        weight = 0.0
+        for i in order[ranges[node, 0] : ranges[node, 1]]:
+            corner = triangles[i]
+            normal = _cross(_minus(corner[1], corner[0]), _minus(corner[2], corner[0]))
+            area = 0.5 * math.sqrt(_dot(normal, normal)) + 1e-30
+            weight += area
+            for k in range(3):
+                areas[node, k] += 0.5 * normal[k]
+                centres[node, k] += area * (corner[0, k] + corner[1, k] + corner[2, k]) / 3.0
+        for k in range(3):
+            centres[node, k] /= weight
+        for i in order[ranges[node, 0] : ranges[node, 1]]:
+            for corner in range(3):
+                offset = _minus(triangles[i, corner], centres[node])
+                radii[node] = max(radii[node], math.sqrt(_dot(offset, offset)))
+    return centres, areas, radii
+
+
+@njit(parallel=True, cache=True)
+def fast_winding_numbers(points, triangles, ranges, right, order, centres, areas, radii, reach):
+    """Winding numbers with every node farther than `reach` of its radii taken for a dipole (Barill et al. 2018, first order)."""
+    result = np.empty(len(points))
+    for i in prange(len(points)):
+        stack = np.empty(STACK_SIZE, np.int64)
+        stack[0] = 0
+        top, total = 1, 0.0
+        while top > 0:
+            top -= 1
+            node = stack[top]
+            offset = _minus(centres[node], points[i])
+            distance = math.sqrt(_dot(offset, offset))
+            if distance > reach * radii[node]:
+                total += _dot(areas[node], offset) / (distance * distance * distance)
+            elif right[node] < 0:
+                for j in range(ranges[node, 0], ranges[node, 1]):
+                    total += _solid_angle(points[i], triangles[order[j]])
+            else:
+                stack[top], stack[top + 1] = node + 1, right[node]
+                top += 2
+        result[i] = total / (4.0 * math.pi)
     return result

@@ -1,6 +1,7 @@
 """Pictures as 8-bit sRGB arrays (h, w, 3): overlays, colour maps, crops, and their encoding into a page."""
 
 import base64
+from pathlib import Path
 
 import cv2
 import numpy as np
@@ -20,6 +21,7 @@ PAPER = (247, 247, 245)
 UNKNOWN = (205, 205, 202)
 """Pixels for which a map has no value."""
 
+_HEAT = ("#d9d7d0", "#f6d9a0", "#fdae61", "#f46d43", "#c1272d", "#67001f")
 _DIVERGING = ("#053061", "#2166ac", "#4393c3", "#92c5de", "#f2f2f0", "#fdb863", "#e08214", "#b35806", "#7f3b08")
 
 
@@ -86,9 +88,27 @@ def sequential_colours(fraction: np.ndarray) -> Image:
 
 def diverging_colours(fraction: np.ndarray) -> Image:
     """Colours of fractions (h, w) in [0, 1]: blue, white at one half, orange."""
-    stops = np.array([_rgb(colour) for colour in _DIVERGING], dtype=np.float64)
-    position = np.linspace(0, 1, len(stops))
-    channels = [np.interp(fraction, position, stops[:, k]) for k in range(3)]
+    return _interpolate_colours(_DIVERGING, fraction)
+
+
+def heat_colours(fraction: np.ndarray) -> np.ndarray:
+    """8-bit sRGB (..., 3) of fractions (...) in [0, 1] of an error: clay grey at 0, orange, dark red at 1."""
+    return _interpolate_colours(_HEAT, fraction)
+
+
+def compare_masks(mask: Bool[Tensor, "h w"], rendered: Bool[Tensor, "h w"], hidden: Bool[Tensor, "h w"]) -> Image:
+    """Where mask and render agree (grey), only the mask is (blue), only the render is (orange); what hides the object is darker paper."""
+    image = np.full((*mask.shape, 3), PAPER, np.uint8)
+    for pixels, colour in ((hidden, UNKNOWN), (mask & rendered, (150, 150, 148)), (mask & ~rendered, _rgb("#2166ac"))):
+        image[pixels.cpu().numpy()] = colour
+    image[(rendered & ~mask & ~hidden).cpu().numpy()] = _rgb("#e08214")
+    return image
+
+
+def _interpolate_colours(stops: tuple[str, ...], fraction: np.ndarray) -> np.ndarray:
+    colours = np.array([_rgb(colour) for colour in stops], dtype=np.float64)
+    position = np.linspace(0, 1, len(colours))
+    channels = [np.interp(fraction, position, colours[:, k]) for k in range(3)]
     return np.round(np.stack(channels, axis=-1)).astype(np.uint8)
 
 
@@ -134,6 +154,12 @@ def encode_png(image: Image) -> str:
 def encode_jpeg(image: Image) -> str:
     """The image as the data URI of a JPEG: for photographs where a page holds many."""
     return _encode(image, ".jpg", [cv2.IMWRITE_JPEG_QUALITY, 88])
+
+
+def save_jpeg(image: Image, path: Path) -> None:
+    """Writes the image to a JPEG file, for pages that hold too many pictures to carry them inside."""
+    _, content = cv2.imencode(".jpg", np.ascontiguousarray(image[..., ::-1]), [cv2.IMWRITE_JPEG_QUALITY, 88])
+    path.write_bytes(content.tobytes())
 
 
 def _encode(image: Image, suffix: str, options: list[int]) -> str:

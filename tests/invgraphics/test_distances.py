@@ -1,9 +1,10 @@
 import numpy as np
+import pytest
 import torch
 import trimesh
 from scipy.optimize import minimize
 
-from invgraphics.geometry.distances import compute_winding_number, find_nearest_faces, find_nearest_points
+from invgraphics.geometry.distances import compute_winding_number, find_inside, find_nearest_faces, find_nearest_points
 from invgraphics.geometry.mesh import icosphere
 
 
@@ -77,6 +78,19 @@ def test_winding_number_tells_inside_from_outside_of_a_concave_closed_mesh():
     clear = (ring.sqrt() - 0.3).abs() > 0.01
     winding = compute_winding_number(points, vertices, faces)
     torch.testing.assert_close(winding[clear], (ring[clear] < 0.09).double(), atol=1e-9, rtol=0)
+
+
+@pytest.mark.parametrize("inverted", [False, True])
+def test_inside_by_groups_of_faces_is_inside_by_every_face(inverted):
+    torus = trimesh.creation.torus(1.0, 0.3, major_sections=96, minor_sections=48)
+    vertices, faces = torch.as_tensor(np.array(torus.vertices)), torch.as_tensor(np.array(torus.faces))
+    faces = faces[:-40].flip(1) if inverted else faces[:-40]
+    points = 1.5 * (2 * torch.rand(3000, 3, generator=torch.Generator().manual_seed(7), dtype=torch.float64) - 1)
+    exact = compute_winding_number(points, vertices, faces).abs()
+    clear = (exact - 0.5).abs() > 0.05
+    assert clear.float().mean() > 0.98
+    assert torch.equal(find_inside(points, vertices, faces)[clear], exact[clear] > 0.5)
+    assert not find_inside(points, vertices, faces[:0]).any()
 
 
 def test_winding_number_over_an_open_hemisphere_is_one_half_at_its_centre():

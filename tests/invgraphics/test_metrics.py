@@ -98,6 +98,16 @@ def test_iou_of_boxes_that_overlap_by_half():
     assert compute_iou(box, Mesh(box.vertices, box.faces.flip(1)), _generator()) == 1.0
 
 
+def test_a_moved_sphere_has_the_iou_of_its_lens_and_the_add_s_of_its_points():
+    scores = score_mesh(_sphere(0.05), Mesh(_sphere(0.05).vertices + torch.tensor([0.02, 0, 0]), _sphere(0.05).faces), _generator())
+    # Volume of the lens of two spheres of radius r at distance d: pi (4 r + d) (2 r - d)^2 / 12.
+    lens, ball = (4 * 0.05 + 0.02) * 0.08**2 / 12, 4 / 3 * 0.05**3
+    assert scores.iou == pytest.approx(100 * lens / (2 * ball - lens), abs=1.5)
+    directions = torch.nn.functional.normalize(torch.randn(20_000, 3, generator=_generator(), dtype=torch.float64), dim=-1)
+    away = (0.05 * directions + torch.tensor([0.02, 0, 0], dtype=torch.float64)).norm(dim=-1) - 0.05
+    assert scores.add_s_mm == pytest.approx(1e3 * float(away.abs().mean()), rel=0.08)
+
+
 def _pose(rotation: list[float], translation: list[float]) -> torch.Tensor:
     return rigid(so3_exp(torch.tensor(rotation, dtype=torch.float64)), torch.tensor(translation, dtype=torch.float64))
 

@@ -103,7 +103,7 @@ def _pictures(offset: float = 0.004) -> Pictures:
 
 
 def _scores(cd: float) -> ShapeScores:
-    return ShapeScores(cd, cd**2, cd, cd, 61.5, 82.5, 90.0, 95.0, 77.25)
+    return ShapeScores(cd, cd**2, cd, cd, 61.5, 82.5, 90.0, 95.0, 77.25, 66.0, cd)
 
 
 def test_the_report_is_one_well_formed_file_that_needs_no_other(tmp_path):

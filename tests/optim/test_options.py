@@ -1,15 +1,19 @@
+from functools import cache
+
 import pytest
 import torch
 
 from invgraphics.errors import InputError
 from invgraphics.geometry.mesh import is_closed
+from invgraphics.reconstruction import Reconstruction
 from optim.options import INGREDIENTS, ReconstructionOptions
 from optim.reconstruct import reconstruct
 from tests.optim.views import box, photograph
 
 
-def _reconstruct(*without: str, turn: float = 0.4):
-    observation = photograph([box((0.06, 0.03, 0.05), turn=turn)], noise=5e-4).with_camera_pose(torch.eye(4))
+@cache
+def _reconstruct(*without: str) -> Reconstruction:
+    observation = photograph([box((0.06, 0.03, 0.05), turn=0.4)], noise=5e-4).with_camera_pose(torch.eye(4))
     return reconstruct(observation, options=ReconstructionOptions().without(without))
 
 

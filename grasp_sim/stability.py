@@ -1,0 +1,56 @@
+"""Whether a scene stands still: it is let go in the physics world, and how far each object has moved is measured."""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from grasp_sim.poses import invert_pose
+from grasp_sim.world import DEFAULT_FRICTION, World
+from invgraphics.scene import Scene
+
+_LEAST_SECONDS = 1.0
+"""Simulated before rest is looked for: what is about to topple starts slowly."""
+_MOST_SECONDS = 3.0
+_ROLLING_FRICTION = 0.0005
+"""Metres: the reach of a small contact patch. Without it a ball never comes to rest on any plane."""
+
+
+@dataclass(frozen=True)
+class Motion:
+    """How far an object is from where it was let go."""
+
+    distance: float
+    """Of its centre of mass, metres."""
+    angle: float
+    """Of its rotation, radians."""
+
+
+def measure_stability(scene: Scene) -> tuple[Motion, ...]:
+    """Lets go of every object of a scene at once, at rest, on its support plane, and waits until they have come to rest (or 4 s).
+
+    Objects are solids of even density with the friction of packages on wood and a little resistance to rolling. What overlaps is pushed
+    apart by the contacts, which counts as motion. Deterministic.
+
+    Raises:
+        ValueError: the scene has no support plane.
+        InputError: the surface of an object is not closed.
+    """
+    if scene.plane is None:
+        raise ValueError("a scene without a support plane has nothing to stand on")
+    with World() as world:
+        bodies = world.add_scene(scene)
+        for body in bodies:
+            world.set_friction(body, DEFAULT_FRICTION, rolling=_ROLLING_FRICTION)
+        before = [(world.pose(body), world.centre_of_mass(body)) for body in bodies]
+        world.step(round(_LEAST_SECONDS / world.time_step))
+        world.settle(bodies, max_seconds=_MOST_SECONDS)
+        return tuple(
+            Motion(float(np.linalg.norm(world.centre_of_mass(body) - centre)), _angle_between(world.pose(body), pose))
+            for body, (pose, centre) in zip(bodies, before, strict=True)
+        )
+
+
+def _angle_between(T_world_a: np.ndarray, T_world_b: np.ndarray) -> float:
+    rotation = (T_world_a @ invert_pose(T_world_b))[:3, :3]
+    sine = np.linalg.norm([rotation[2, 1] - rotation[1, 2], rotation[0, 2] - rotation[2, 0], rotation[1, 0] - rotation[0, 1]]) / 2
+    return float(np.arctan2(sine, (np.trace(rotation) - 1) / 2))
