@@ -15,12 +15,12 @@ from renderers.checks import check_mesh, check_scene
 from renderers.compiled_surface import find_visible_surface
 from renderers.composition import compose_images
 from renderers.materials import MATERIALS, shade_materials
-from renderers.protocol import BACKGROUND_ID, PLANE_ID, Capabilities, Rendered
+from renderers.protocol import BACKGROUND_ID, PLANE_ID, Capabilities, Rendered, Shadows
 from renderers.rasterize import EdgeTopology, Rasterizer, build_topology
 from renderers.rasterize.cpu import CpuRasterizer
 from renderers.rasterize.drawing import find_crossings
 from renderers.rasterize.workers import Workers
-from renderers.shading import compute_ellipsoid_shadows
+from renderers.shadows import Visibility, check_shadows, see_everything, see_past_ellipsoids
 from renderers.support_plane import compute_plane_depth
 from renderers.textures import look_up_textures
 from renderers.vertex_normals import compute_vertex_normals
@@ -94,11 +94,12 @@ class MeshRenderer:
 
     Args:
         rasterizer: the backend.
-        shadows: whether objects shadow the plane and each other, as their ellipsoids would (differentiable; see
-            `renderers.shading.compute_ellipsoid_shadows`).
+        shadows: what casts shadows on the plane and on the objects: "none", "ellipsoids" (the objects' own; see
+            `renderers.shading.compute_ellipsoid_shadows`). Differentiable.
     """
 
-    def __init__(self, rasterizer: Rasterizer, shadows: bool = True):
+    def __init__(self, rasterizer: Rasterizer, shadows: Shadows = "ellipsoids"):
+        check_shadows(shadows, ("none", "ellipsoids"))
         self.rasterizer = rasterizer
         self.shadows = shadows
         self.name = rasterizer.name
@@ -109,7 +110,7 @@ class MeshRenderer:
             textures=True,
             materials=MATERIALS,
             silhouette_gradients=True,
-            shadows="ellipsoids" if shadows else "none",
+            shadows=shadows,
             deterministic=rasterizer.deterministic,
             float64=rasterizer.float64,
             devices=rasterizer.devices,
@@ -129,8 +130,10 @@ class MeshRenderer:
         is_compiled = isinstance(self.rasterizer, CpuRasterizer)
         surface, compose = (self._find_surface_compiled if is_compiled else self._find_surface)(scene, camera, layout)
         surface = surface.in_front_of(plane_depth.detach())
-        behind = self._look_behind(scene, camera, rays, plane_depth, surface)
-        radiance = self._shade(scene, camera, surface, [item.material for item in scene.objects]) if scene.objects else surface.positions
+        look = see_past_ellipsoids(scene, self._workers) if self.shadows == "ellipsoids" else see_everything
+        behind = self._look_behind(scene, camera, rays, plane_depth, surface, look)
+        materials = [item.material for item in scene.objects]
+        radiance = self._shade(scene, camera, surface, materials, look) if materials else surface.positions
         colour, depth, ids, normals, coverage = compose(behind, surface, radiance)
         size = (camera.height, camera.width)
         images = (colour.reshape(*size, 3), depth.reshape(size), ids.reshape(size), coverage.reshape(-1, *size), normals.reshape(*size, 3))
@@ -194,7 +197,9 @@ class MeshRenderer:
 
         return _Surface(pixels, layout.face_owners[triangles], positions, normals, colours, depth[:, 0]), compose
 
-    def _look_behind(self, scene: Scene, camera: Camera, rays: Tensor | None, plane_depth: Tensor, surface: _Surface) -> _Behind:
+    def _look_behind(
+        self, scene: Scene, camera: Camera, rays: Tensor | None, plane_depth: Tensor, surface: _Surface, look: Visibility
+    ) -> _Behind:
         """What the pixels' centres see where no object is: the plane, or nothing."""
         colour, normals = plane_depth.new_zeros(len(plane_depth), 3), plane_depth.new_zeros(len(plane_depth), 3)
         if scene.plane is None or rays is None:
@@ -204,17 +209,13 @@ class MeshRenderer:
         normals[:, 2] = on_plane
         on_plane[surface.pixels] = False
         ground = _plane_surface(camera, rays, plane_depth, on_plane.nonzero()[:, 0])
-        colour = colour.index_copy(0, ground.pixels, self._shade(scene, camera, ground, [scene.plane.material]))
+        colour = colour.index_copy(0, ground.pixels, self._shade(scene, camera, ground, [scene.plane.material], look))
         return colour, plane_depth.clone(), ids, normals
 
-    def _shade(self, scene: Scene, camera: Camera, surface: _Surface, materials: list[SurfaceMaterial]) -> Tensor:
+    def _shade(self, scene: Scene, camera: Camera, surface: _Surface, materials: list[SurfaceMaterial], look: Visibility) -> Tensor:
         """Radiance (n, 3) that surface points send to the camera."""
         owners = surface.owners.clamp(min=0)
-        visibility = None
-        if self.shadows and scene.objects:
-            poses = torch.stack([item.T_world_object for item in scene.objects])
-            radii = torch.stack([item.radii for item in scene.objects])
-            visibility = compute_ellipsoid_shadows(surface.positions, scene.lights, poses, radii, surface.owners)
+        visibility = look(surface.positions, surface.normals, surface.owners)
         points = (surface.positions, surface.normals, camera.T_world_camera[:3, 3], surface.colours)
         return shade_materials(*points, owners, materials, scene.lights, visibility, self._workers)
 

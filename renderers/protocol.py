@@ -1,7 +1,7 @@
 """Scene + Camera -> Rendered, whoever draws it; and which renderer can do what."""
 
 from dataclasses import dataclass
-from typing import Protocol, runtime_checkable
+from typing import Literal, Protocol, runtime_checkable
 
 from jaxtyping import Float, Int
 from torch import Tensor
@@ -14,6 +14,9 @@ PLANE_ID = -1
 """What `Rendered.object_ids` says where the support plane is seen."""
 BACKGROUND_ID = -2
 """What it says where nothing is seen."""
+
+Shadows = Literal["none", "ellipsoids", "meshes"]
+"""Nothing casts shadows, every object as its ellipsoid would, or as its mesh does."""
 
 
 @dataclass(frozen=True)
@@ -78,11 +81,15 @@ class Renderer(Protocol):
 RENDERERS = ("cpu", "nvdiffrast", "pytorch3d", "raycast", "warp")
 
 
-def make_renderer(name: str = "auto") -> Renderer:
+def make_renderer(name: str = "auto", shadows: Shadows = "ellipsoids") -> Renderer:
     """The renderer of a name; "auto" takes the fastest that draws meshes on this machine.
 
+    Args:
+        name: "auto" or one of `RENDERERS`.
+        shadows: what casts shadows on the plane and on the objects; see `Shadows`.
+
     Raises:
-        InputError: there is no renderer of that name.
+        InputError: there is no renderer of that name, or it has no such shadows.
         MissingDependencyError: it needs a package that is not installed; the message says which.
     """
     if name not in ("auto", *RENDERERS):
@@ -90,8 +97,8 @@ def make_renderer(name: str = "auto") -> Renderer:
     if name == "raycast":
         from renderers.raycast.renderer import RaycastRenderer
 
-        return RaycastRenderer()
+        return RaycastRenderer(shadows=shadows)
     from renderers.mesh_renderer import MeshRenderer
     from renderers.rasterize import make_rasterizer
 
-    return MeshRenderer(make_rasterizer(name))
+    return MeshRenderer(make_rasterizer(name), shadows)

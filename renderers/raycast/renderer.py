@@ -11,10 +11,10 @@ from invgraphics.scene import Scene, SurfaceMaterial
 from invgraphics.transforms import transform_directions, transform_points
 from renderers.checks import check_scene
 from renderers.materials import MATERIALS, shade_materials
-from renderers.protocol import BACKGROUND_ID, PLANE_ID, Capabilities, Rendered
+from renderers.protocol import BACKGROUND_ID, PLANE_ID, Capabilities, Rendered, Shadows
 from renderers.rasterize.workers import Workers
 from renderers.raycast.ellipsoids import bounding_boxes, ellipsoid_coverage, ellipsoid_depth, ellipsoid_normals
-from renderers.shading import compute_ellipsoid_shadows
+from renderers.shadows import check_shadows, see_everything, see_past_ellipsoids
 from renderers.support_plane import compute_plane_depth
 
 _LEAST_COVERAGE = 1e-3
@@ -48,28 +48,29 @@ class RaycastRenderer:
 
     Args:
         softness: width of the silhouettes in pixels (see `ellipsoid_coverage`); about 1 looks like an anti-aliased image.
-        shadows: whether ellipsoids shadow the plane and each other.
+        shadows: what casts shadows on the plane and on the objects: "none" or "ellipsoids".
         light_radius: half angle in radians under which blockers see the lights; sets the width of the penumbrae.
     """
 
     name = "raycast"
-    capabilities = Capabilities(
-        draws_meshes=False,
-        vertex_colours=False,
-        textures=False,
-        materials=MATERIALS,
-        silhouette_gradients=True,
-        shadows="ellipsoids",
-        deterministic=True,
-        float64=True,
-        devices=("cpu", "cuda"),
-    )
 
-    def __init__(self, softness: float = 1.0, shadows: bool = True, light_radius: float = 0.05):
+    def __init__(self, softness: float = 1.0, shadows: Shadows = "ellipsoids", light_radius: float = 0.05):
+        check_shadows(shadows, ("none", "ellipsoids"))
         self.softness = softness
         self.shadows = shadows
         self.light_radius = light_radius
         self._workers = Workers()
+        self.capabilities = Capabilities(
+            draws_meshes=False,
+            vertex_colours=False,
+            textures=False,
+            materials=MATERIALS,
+            silhouette_gradients=True,
+            shadows=shadows,
+            deterministic=True,
+            float64=True,
+            devices=("cpu", "cuda"),
+        )
 
     def __call__(self, scene: Scene, camera: Camera) -> Rendered:
         """The scene seen by the camera. Differentiable in everything that the scene and the camera hold.
@@ -107,10 +108,8 @@ class RaycastRenderer:
     ) -> Float[Tensor, "f 3"]:
         """Radiance of fragments, given the materials of their owners (one, where none owns them)."""
         positions = transform_points(camera.T_world_camera, rays.reshape(-1, 3)[surface.pixels] * surface.depth[:, None])
-        visibility = None
-        if self.shadows and scene.objects:
-            poses, radii = stack_ellipsoids(scene)
-            visibility = compute_ellipsoid_shadows(positions, scene.lights, poses, radii, surface.owners, self.light_radius)
+        look = see_past_ellipsoids(scene, self._workers, self.light_radius) if self.shadows == "ellipsoids" else see_everything
+        visibility = look(positions, surface.normals, surface.owners)
         points = (positions, surface.normals, camera.T_world_camera[:3, 3], torch.ones_like(positions))
         return shade_materials(*points, surface.owners.clamp(min=0), materials, scene.lights, visibility, self._workers)
 

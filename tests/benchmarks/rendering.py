@@ -77,8 +77,7 @@ def measure_case(size: tuple[int, int], subdivisions: int, threads: int, repeats
 def measure_scene(threads: int, repeats: int) -> dict[str, object]:
     """Forward and gradient of colour (metallic-roughness, two lights), depth and silhouettes of five objects, 640 x 480."""
     scene = rendering_scenes.five_objects((480, 640))
-    layout, renderer = build_layout(scene), make_renderer("cpu")
-    renderer.shadows = False
+    layout, renderer = build_layout(scene), make_renderer("cpu", shadows="none")
 
     def step() -> None:
         free, leaves = rendering_scenes.with_free_vertices(scene)

@@ -344,7 +344,7 @@ def test_soft_coverage_is_the_share_that_each_object_shows():
     scene = table_scene()
     rendered = RaycastRenderer()(scene, scene.camera)
     factor = 8
-    fine = RaycastRenderer(shadows=False)(scene, scene.camera.resize(factor * scene.camera.width, factor * scene.camera.height))
+    fine = RaycastRenderer(shadows="none")(scene, scene.camera.resize(factor * scene.camera.width, factor * scene.camera.height))
     for k in range(len(scene.objects)):
         shares = (fine.object_ids == k).to(torch.float64).reshape(scene.camera.height, factor, scene.camera.width, factor).mean(dim=(1, 3))
         error = (rendered.coverage[k] - shares).abs()
@@ -365,13 +365,13 @@ def test_colour_is_that_of_a_supersampled_image():
 
 def test_objects_darken_the_table_behind_them_and_not_their_lit_side():
     scene = table_scene()
-    dark, lit = RaycastRenderer()(scene, scene.camera), RaycastRenderer(shadows=False)(scene, scene.camera)
+    dark, lit = RaycastRenderer()(scene, scene.camera), RaycastRenderer(shadows="none")(scene, scene.camera)
     lost = (lit.colour - dark.colour).sum(-1)
     assert (lost > -1e-9).all()
     table = dark.object_ids == PLANE_ID
     assert 0.03 < (lost[table] > 0.1).to(torch.float64).mean() < 0.5
     alone = replace(scene, objects=scene.objects[:1])
-    both = [RaycastRenderer(shadows=shadows)(alone, scene.camera) for shadows in (True, False)]
+    both = [RaycastRenderer(shadows=shadows)(alone, scene.camera) for shadows in ("ellipsoids", "none")]
     on_object = both[0].coverage[0] > 0.999
     torch.testing.assert_close(both[0].colour[on_object], both[1].colour[on_object], atol=2e-3, rtol=0)
 

@@ -1,0 +1,38 @@
+"""Which shadows objects cast, chosen by name: what a renderer asks for each image, and then for each list of surface points."""
+
+from collections.abc import Callable
+
+import torch
+from torch import Tensor
+
+from invgraphics.errors import InputError
+from invgraphics.scene import Scene
+from renderers.ellipsoid_shadows import cast_ellipsoid_shadows
+from renderers.rasterize.workers import Workers
+
+Visibility = Callable[[Tensor, Tensor, Tensor], Tensor | None]
+"""World positions (n, 3), unit normals (n, 3) and owners (n,) of points to the share of each direct light that they see (k, n): None for
+all of it. An owner is the index of the object that a point lies on, negative where it lies on none."""
+
+
+def check_shadows(shadows: str, choices: tuple[str, ...]) -> None:
+    """Raises InputError for shadows that a renderer has not."""
+    if shadows not in choices:
+        raise InputError(f"shadows are {shadows!r}; choose one of {', '.join(choices)}")
+
+
+def see_everything(positions: Tensor, normals: Tensor, owners: Tensor) -> None:
+    """The `Visibility` of scenes without shadows."""
+
+
+def see_past_ellipsoids(scene: Scene, workers: Workers, light_radius: float = 0.05) -> Visibility:
+    """The `Visibility` of scenes whose objects cast the shadows of their ellipsoids; see `renderers.shading.compute_ellipsoid_shadows`."""
+    if not scene.objects:
+        return see_everything
+    poses = torch.stack([item.T_world_object for item in scene.objects])
+    radii = torch.stack([item.radii for item in scene.objects])
+
+    def look(positions: Tensor, normals: Tensor, owners: Tensor) -> Tensor:
+        return cast_ellipsoid_shadows(positions, scene.lights, poses, radii, owners, workers, light_radius)
+
+    return look
