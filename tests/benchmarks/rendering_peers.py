@@ -96,46 +96,10 @@ def _mitsuba_step(subdivisions: int, size: tuple[int, int]) -> Callable[[], None
 
 def _deodr_step(subdivisions: int, size: tuple[int, int]) -> Callable[[], None]:
     """Its own core in compiled C++, called for an image and for the gradient of the vertices in it."""
-    import numpy as np
-    from deodr import differentiable_renderer
+    from tests.renderers.deodr_scene import build_deodr_scene
 
     vertices, faces = rendering_scenes.five_spheres(subdivisions)
-    K = rendering_scenes.camera(size).K
-    pixels = (vertices[:, :2] / vertices[:, 2:] * torch.stack([K[0, 0], K[1, 1]]) + K[:2, 2]).double().numpy()
-    sides = faces.numpy().astype(np.uint32)
-    corners = vertices[faces]
-    cross = torch.linalg.cross(corners[:, 1] - corners[:, 0], corners[:, 2] - corners[:, 0])
-    facing = (cross * corners[:, 0]).sum(-1) < 0
-    topology = build_topology(faces)
-    edges = {tuple(edge): index for index, edge in enumerate(topology.edges.tolist())}
-    count = torch.zeros(len(edges), dtype=torch.int64).index_add(
-        0, torch.repeat_interleave(torch.arange(len(edges)), topology.starts.diff()), facing[topology.edge_faces].long()
-    )
-    outline = np.array(
-        [[bool(count[edges[tuple(sorted((a, b)))]] == 1) for a, b in ((f[0], f[1]), (f[1], f[2]), (f[2], f[0]))] for f in faces.tolist()]
-    )
-    outline &= facing.numpy()[:, None]
-    scene = differentiable_renderer.Scene2D(
-        faces=sides,
-        faces_uv=sides,
-        ij=pixels,
-        depths=vertices[:, 2].double().numpy(),
-        textured=np.zeros(len(faces), dtype=bool),
-        uv=np.zeros((len(vertices), 2)),
-        shade=np.ones(len(vertices)),
-        colors=vertices.sin().double().numpy(),
-        shaded=np.zeros(len(faces), dtype=bool),
-        edgeflags=outline,
-        height=size[0],
-        width=size[1],
-        nb_colors=3,
-        texture=np.zeros((2, 2, 3)),
-        background_image=np.zeros((*size, 3)),
-        background_color=None,
-        clockwise=False,
-        backface_culling=True,
-        perspective_correct=False,
-    )
+    scene = build_deodr_scene(vertices, faces, vertices.sin(), rendering_scenes.camera(size).K, size)
 
     def step() -> None:
         scene.clear_gradients()

@@ -11,9 +11,10 @@ import torch
 from torch import Tensor
 
 from invgraphics.geometry.mesh import Mesh, Texture, icosphere
-from invgraphics.scene import Material, PointLight, Scene, SceneObject
+from invgraphics.scene import Material, Plane, PointLight, Scene, SceneObject
 from invgraphics.transforms import rigid, so3_exp
 from renderers.mesh_renderer import MeshRenderer
+from renderers.protocol import PLANE_ID
 from renderers.rasterize import make_rasterizer
 from tests.renderers.scenes import make_camera
 
@@ -75,8 +76,8 @@ def make_scene(mesh: Mesh, metallic: float) -> Scene:
     return Scene((SceneObject("it", pose, torch.full((3,), 0.1), material, mesh),), (light,), None, camera)
 
 
-def render_by_mitsuba(scene: Scene, surface: dict) -> Tensor:
-    """Direct light of the scene's object with another surface, box-filtered."""
+def render_by_mitsuba(scene: Scene, surface: dict, with_object: bool = True) -> Tensor:
+    """Direct light of the scene's object with another surface, and of a white support plane where there is one; box-filtered."""
     item, camera, light = scene.objects[0], scene.camera, scene.lights[0]
     T_camera_object = camera.T_camera_world @ item.T_world_object
     vertices = item.mesh.vertices @ T_camera_object[:3, :3].T + T_camera_object[:3, 3]
@@ -97,7 +98,8 @@ def render_by_mitsuba(scene: Scene, surface: dict) -> Tensor:
     scene_description = {
         "type": "scene",
         "integrator": {"type": "direct", "hide_emitters": True},
-        "mesh": mesh,
+        **({"mesh": mesh} if with_object else {}),
+        **({} if scene.plane is None else {"plane": white_plane(scene)}),
         "light": {"type": "point", "position": at.tolist(), "intensity": {"type": "rgb", "value": light.intensity.tolist()}},
         "sensor": {
             "type": "perspective",
@@ -113,6 +115,12 @@ def render_by_mitsuba(scene: Scene, surface: dict) -> Tensor:
     }
     image = mitsuba.render(mitsuba.load_dict(scene_description), seed=0)
     return torch.tensor(image.numpy() if hasattr(image, "numpy") else list(image)).reshape(height, width, 3)
+
+
+def white_plane(scene: Scene) -> dict:
+    """A square of 8 m in place of the support plane."""
+    to_camera = mitsuba.ScalarTransform4f(scene.camera.T_camera_world.numpy())
+    return {"type": "rectangle", "to_world": to_camera @ mitsuba.ScalarTransform4f().scale(4), "bsdf": {"type": "diffuse"}}
 
 
 def _properties(surface: dict, flat: bool) -> object:
@@ -150,6 +158,27 @@ def test_a_lit_mesh_has_the_radiance_that_mitsuba_computes(shape, metallic):
     assert inside.sum() > 500
     assert expected[inside].mean() > 0.02
     ratio = (found.colour / expected)[inside]
-    print(shape, metallic, ratio.median(0).values, (ratio - 1).abs().quantile(0.95), (ratio - 1).abs().max())
     assert (ratio.median(0).values - 1).abs().max() < 0.004
     assert ((ratio - 1).abs() < 0.05).float().mean() > 0.95
+
+
+@pytest.mark.parametrize(("shape", "caster"), [("sphere", "ellipsoids"), ("sphere", "meshes"), ("box", "meshes")])
+def test_a_shadow_on_the_plane_lies_where_mitsuba_casts_it(shape, caster):
+    scene = make_scene(MESHES[shape](), 0.0)
+    lifted = rigid(so3_exp(torch.tensor([0.3, 0.2, 0.5])), torch.tensor([0.01, 0.0, 0.2]))
+    item = replace(scene.objects[0], T_world_object=lifted, radii=torch.full((3,), 0.12))
+    scene = replace(scene, objects=(item,), plane=Plane(Material(torch.ones(3), torch.tensor(0.0), torch.tensor(1.0))))
+    lit, shaded = (MeshRenderer(make_rasterizer("cpu"), shadows=kind)(scene, scene.camera) for kind in ("none", caster))
+    plane = torch.nn.functional.max_pool2d((lit.object_ids != PLANE_ID)[None, None].float(), 3, 1, 1)[0, 0] == 0
+    here = (shaded.colour / lit.colour)[plane].mean(-1)
+    surface = {"type": "diffuse"}
+    there = (render_by_mitsuba(scene, surface) / render_by_mitsuba(scene, surface, with_object=False))[plane].mean(-1)
+    assert 0.02 < (there < 0.5).float().mean() < 0.5
+    print(
+        shape,
+        caster,
+        ((here < 0.5) == (there < 0.5)).float().mean(),
+        (1 - here).sum() / (1 - there).sum(),
+        here[there < 0.01].quantile(0.9),
+        here[there > 0.99].quantile(0.1),
+    )
