@@ -217,7 +217,9 @@ def _clear_candidates(
             clear[tested] = _is_clear(pushed[tested], shapes[which[tested]], hand, points, settings)
             for k in np.flatnonzero(clear):
                 preshape = template.motors_at(float(shares[k]))
-                grasp = Grasp(hand.name, index, pushed[k], preshape, dict(template.closed), float(poses.width[k]), float("nan"), 0)
+                grasp = Grasp(
+                    hand.name, index, pushed[k], preshape, dict(template.closed), float(poses.width[k]), float("nan"), 0, template.efforts
+                )
                 found.append(Candidate(grasp, template.name, float(poses.score[k])))
             poses, shares = poses[~clear], shares[~clear]
     return found

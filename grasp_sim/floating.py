@@ -13,7 +13,11 @@ _LOOKS = 0.02
 """Seconds between two looks at contacts and joints."""
 _OVERLAP = 1e-4
 """Metres of overlap that count."""
-_STILL = 0.05
+_PLACES = 0.008
+"""Metres between the places at which a free way is looked at: less than any finger is long."""
+_FREE = 1e-3
+"""Metres from everything at which a way is free."""
+_STILL = 0.1
 """Share of its closing speed below which a motor stands still."""
 
 
@@ -30,6 +34,7 @@ class FloatingHand:
         world.set_friction(self.body, hand.friction, spinning=hand.torsional_friction)
         world.couple_joints(self.body, hand.couplings)
         world.set_joint_positions(self.body, grasp.preshape)
+        world.ignore_own_overlaps(self.body)
         self._send(grasp.preshape, {name: hand.motors[name].velocity for name in grasp.preshape})
         self._mount = world.attach(self.body, T_world_hand @ self._to_root)
 
@@ -42,10 +47,38 @@ class FloatingHand:
         """Whether it overlaps any of these bodies where it stands."""
         return any(contact.distance < -_OVERLAP for other in others for contact in self.world.near(self.body, other, 0.0))
 
-    def move(self, path: Float[np.ndarray, "3"], speed: float, touch_force: float = np.inf) -> bool:
+    def come_in(self, path: Float[np.ndarray, "3"], speed: float, touch_force: float, others: tuple[int, ...]) -> bool:
+        """Like `move`, past `others` that stand still; where nothing is in the way the hand is put at its end without simulating it."""
+        if not self._way_is_free(path, others):
+            return self.move(path, speed, touch_force)
+        self._pose[:3, 3] += path
+        self.world.set_pose(self.body, self._pose @ self._to_root)
+        self.world.move_mount(self._mount, self._pose @ self._to_root)
+        return True
+
+    def _way_is_free(self, path: Float[np.ndarray, "3"], others: tuple[int, ...]) -> bool:
+        """Looks from the end, where most is near; leaves the hand where it was."""
+        place, free = self._pose.copy(), True
+        for share in np.linspace(1, 0, max(2, int(np.ceil(np.linalg.norm(path) / _PLACES)))):
+            place[:3, 3] = self._pose[:3, 3] + share * path
+            self.world.set_pose(self.body, place @ self._to_root)
+            free = free and not any(self.world.near(self.body, other, _FREE) for other in others)
+            if not free:
+                break
+        self.world.set_pose(self.body, self._pose @ self._to_root)
+        return free
+
+    def move(
+        self,
+        path: Float[np.ndarray, "3"],
+        speed: float,
+        touch_force: float = np.inf,
+        ended: Callable[[], bool] = lambda: False,
+    ) -> bool:
         """Moves straight along `path` (m, world) at `speed` (m/s).
 
-        False where it came to press on other bodies with more than `touch_force` newtons; it stays there then.
+        False where it came to press on other bodies with more than `touch_force` newtons, or `ended`, which is asked every 20 ms, said
+        so; it stays there then.
         """
         steps = max(1, round(float(np.linalg.norm(path)) / speed / self.world.time_step))
         start = self._pose[:3, 3].copy()
@@ -53,8 +86,11 @@ class FloatingHand:
             self._pose[:3, 3] = start + path * (k / steps)
             self.world.move_mount(self._mount, self._pose @ self._to_root)
             self.world.step()
-            if np.isfinite(touch_force) and (k % self._every == 0 or k == steps) and self._pressure() > touch_force:
-                return False
+            if k % self._every == 0 or k == steps:
+                if np.isfinite(touch_force) and self._pressure() > touch_force:
+                    return False
+                if ended():
+                    return False
         return True
 
     def close(self, closing_time: float, stall_time: float, look: Callable[[], None] = lambda: None) -> None:
@@ -66,15 +102,20 @@ class FloatingHand:
         speeds = {name: max(abs(closed[name] - self.grasp.preshape[name]) / closing_time, 1e-3) for name in closed}
         self._send(closed, {name: min(speeds[name], motors[name].velocity) for name in closed})
         span = self._every * self.world.time_step
-        still, before = 0.0, self.motor_joints()
+        window = max(1, round(stall_time / span))
+        seen = [self.motor_joints()]
         for _ in range(round((closing_time + 1.0) / span)):
             self.world.step(self._every)
             look()
-            after = self.motor_joints()
-            still = still + span if all(abs(after[name] - before[name]) < _STILL * speeds[name] * span for name in closed) else 0.0
-            before = after
-            if still >= stall_time:
+            seen = [*seen[-window:], self.motor_joints()]
+            moved = {name: abs(seen[-1][name] - seen[0][name]) for name in closed}
+            if len(seen) > window and all(moved[name] < _STILL * speeds[name] * window * span for name in closed):
                 return
+
+    @property
+    def height(self) -> float:
+        """Of the hand's frame, metres."""
+        return float(self._pose[2, 3])
 
     def motor_joints(self) -> dict[str, float]:
         """Positions of the joints that the motors are named after."""
@@ -86,5 +127,5 @@ class FloatingHand:
         return float(sum(contact.force for contact in self.world.contacts(self.body) if contact.body_b != self.body))
 
     def _send(self, targets: dict[str, float], velocities: dict[str, float]) -> None:
-        efforts = {name: self.hand.motors[name].effort for name in targets}
+        efforts = {name: self.grasp.efforts.get(name, self.hand.motors[name].effort) for name in targets}
         self.world.set_joint_targets(self.body, targets, max_efforts=efforts, max_velocities=velocities)

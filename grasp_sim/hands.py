@@ -60,6 +60,9 @@ class Template:
     """Names of the contact points on one side, usually the fingers."""
     side_b: tuple[str, ...]
     """Names of those on the other side, usually the thumb."""
+    efforts: dict[str, float]
+    """Largest effort of a motor while closing, newton metres or newtons, where it is less than the motor's: so that no side overpowers
+    the other."""
 
     def motors_at(self, share: float) -> dict[str, float]:
         """Motor positions at a share of the way from open (0) to closed (1)."""
@@ -200,7 +203,8 @@ def _read_hand(path: Path, entries: dict) -> Hand:
         for name, point in entries["contacts"].items()
     }
     templates = tuple(
-        Template(each["name"], each["open"], each["closed"], tuple(each["side_a"]), tuple(each["side_b"])) for each in entries["templates"]
+        Template(each["name"], each["open"], each["closed"], tuple(each["side_a"]), tuple(each["side_b"]), each.get("efforts", {}))
+        for each in entries["templates"]
     )
     return Hand(
         name=entries["name"],
@@ -228,6 +232,8 @@ def _check(path: Path, hand: Hand) -> None:
         known = set(template.side_a + template.side_b) <= hand.contacts.keys()
         wrong += [] if known else [f"template {template.name}: its sides name a contact that is not described"]
         motors = template.opened.keys() == template.closed.keys() == hand.motors.keys()
+        unknown = template.efforts.keys() - hand.motors.keys()
+        wrong += [f"template {template.name}: effort of {name}, which is no motor" for name in sorted(unknown)]
         wrong += [] if motors else [f"template {template.name}: it must give every motor, open and closed"]
     if wrong:
         raise InputError(f"{path}: {wrong[0]}")

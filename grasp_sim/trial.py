@@ -3,7 +3,7 @@
 The hand floats on a stiff mount that stands for an arm. Objects stay where they were seen until the hand has hold of one.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from enum import Enum
 
@@ -19,6 +19,12 @@ from invgraphics.grasp import Grasp
 
 _REACH = 0.3
 """Metres about the hand's frame within which objects are simulated: the largest hand, its way in, what it may push."""
+_HOLD_LOOKS = 0.1
+"""Seconds between two looks at an object that is held."""
+_FEWEST_LOOKS = 3
+"""Looks before an object counts as held before the time is over."""
+_STEADY = 0.1
+"""Share of what a held object may still sink that it may be on course to creep at most when its holding is cut short."""
 
 
 class GraspOutcome(Enum):
@@ -109,7 +115,7 @@ def try_grasp(
         bodies = [
             world.add_mesh(item.solid, item.T_world_body, density=physics.density, friction=physics.friction, drawn=False) for item in near
         ]
-        holds = [world.attach(body, item.T_world_body) for body, item in zip(bodies, near, strict=True)]
+        holds = _hold_still(world, bodies, near)
         target = next(body for body, item in zip(bodies, near, strict=True) if item is objects[grasp.object_index])
         return Trial(world, bodies, target, hand, settings, holds).run(grasp, T_world_hand)
 
@@ -123,52 +129,81 @@ def push_apart(objects: Sequence[PlacedSolid]) -> tuple[PlacedSolid, ...]:
         return tuple(replace(item, T_world_body=world.pose(body)) for item, body in zip(objects, bodies, strict=True))
 
 
+def _hold_still(world: World, bodies: Sequence[int], objects: Sequence[PlacedSolid]) -> dict[int, int]:
+    """Mounts that keep objects where they are, by body; what cannot move costs no contacts with what cannot either."""
+    for k, body in enumerate(bodies):
+        for other in (world.plane, *bodies[:k]):
+            world.ignore_contacts(body, other)
+    return {body: world.attach(body, item.T_world_body) for body, item in zip(bodies, objects, strict=True)}
+
+
 class Trial:
     """One grasp of one object in a world; `run` leaves the hand where it ended, with what it holds."""
 
-    def __init__(self, world: World, bodies: Sequence[int], target: int, hand: Hand, settings: TrialSettings, holds: Sequence[int] = ()):
+    def __init__(
+        self, world: World, bodies: Sequence[int], target: int, hand: Hand, settings: TrialSettings, holds: Mapping[int, int] | None = None
+    ):
         """`bodies` are all objects of the world, `target` the one that is wanted.
 
-        `holds` are mounts that keep objects where they are until the closing hand touches the target: what stood still in the image
-        stands still, even where its reconstructed shape would topple.
+        `holds` are mounts by body that keep objects where they are until the closing hand touches the target, or the target, or what it
+        pushes, touches them: what stood still in the image stands still, even where its reconstructed shape would topple.
         """
         self.world, self.bodies, self.target, self.hand, self.settings = world, tuple(bodies), target, hand, settings
-        self._holds = list(holds)
+        self._holds = dict(holds or {})
 
     def run(self, grasp: Grasp, T_world_hand: Float[np.ndarray, "4 4"]) -> GraspOutcome:
-        """Comes in along z to `T_world_hand`, closes, lifts, holds."""
+        """Comes in along z to `T_world_hand`, closes, lifts, holds. Ends as soon as the outcome is known."""
         settings = self.settings
         way_in = settings.approach_distance * T_world_hand[:3, 2]
         start = T_world_hand.copy()
         start[:3, 3] -= way_in
         self.floating = FloatingHand(self.world, self.hand, grasp, start)
-        if self.floating.overlaps((*self.bodies, self.world.plane) if self.world.plane is not None else self.bodies):
+        others = self.bodies if self.world.plane is None else (*self.bodies, self.world.plane)
+        if self.floating.overlaps(others):
             return GraspOutcome.BLOCKED
-        if not self.floating.move(way_in, settings.speed, settings.touch_force):
+        if not self.floating.come_in(way_in, settings.speed, settings.touch_force, others):
             return GraspOutcome.COLLISION
-        self.floating.close(settings.closing_time, settings.stall_time, self._release_once_touched)
-        self._release()
+        self.floating.close(settings.closing_time, settings.stall_time, self._free_touched)
         if not self._touched():
             return GraspOutcome.NO_CONTACT
         return self._lift_and_hold()
 
     def _lift_and_hold(self) -> GraspOutcome:
-        """Straight up, then still; looks at the object at the end of the rise and four times after."""
+        """Straight up, then still."""
         settings = self.settings
-        before = self._object_height()
-        self.floating.move(np.array([0.0, 0.0, settings.lift_height]), settings.speed)
-        rise = self._object_height() - before
+        self._start = self._object_height()
+        self._lost = settings.lift_height * (1 - settings.lifted_share)
+        self._hand_start = self.floating.height
+        self.floating.move(np.array([0.0, 0.0, settings.lift_height]), settings.speed, ended=self._fell_behind)
+        rise = self._object_height() - self._start
         if not np.isfinite(rise):
             return GraspOutcome.UNSTABLE
         if not self._keeps(rise):
             return GraspOutcome.NOT_LIFTED if rise < 0.2 * settings.lift_height else GraspOutcome.SLIPPED
-        for _ in range(4):
-            self.world.step(round(settings.hold_time / 4 / self.world.time_step))
-            rise = self._object_height() - before
+        return self._hold(rise)
+
+    def _fell_behind(self) -> bool:
+        """Whether the object has stayed so far below the hand that it can no longer count as lifted."""
+        self._free_touched()
+        behind = (self.floating.height - self._hand_start) - (self._object_height() - self._start)
+        return not behind <= self._lost
+
+    def _hold(self, rise: float) -> GraspOutcome:
+        """Holds still for the whole time, or until the object creeps so slowly that it cannot get lost in what is left of it."""
+        settings = self.settings
+        looks = max(1, round(settings.hold_time / _HOLD_LOOKS))
+        for look in range(looks):
+            before = self.world.centre_of_mass(self.target)
+            self.world.step(round(_HOLD_LOOKS / self.world.time_step))
+            rise = self._object_height() - self._start
             if not np.isfinite(rise):
                 return GraspOutcome.UNSTABLE
             if not self._keeps(rise):
                 return GraspOutcome.DROPPED
+            crept = float(np.linalg.norm(self.world.centre_of_mass(self.target) - before))
+            reserve = rise - settings.lifted_share * settings.lift_height
+            if look >= _FEWEST_LOOKS and crept * (looks - look) < _STEADY * reserve:
+                break
         return GraspOutcome.SUCCESS
 
     def _keeps(self, rise: float) -> bool:
@@ -176,20 +211,27 @@ class Trial:
         return rise >= self.settings.lifted_share * self.settings.lift_height and self._touched()
 
     def _touched(self) -> bool:
-        return bool(self.world.contacts(self.floating.body, self.target))
+        return self.target in self.world.touching(self.floating.body)
 
     def _object_height(self) -> float:
         """Height of the object's centre of mass, metres."""
         return float(self.world.centre_of_mass(self.target)[2])
 
-    def _release_once_touched(self) -> None:
-        if self._holds and self._touched():
-            self._release()
+    def _free_touched(self) -> None:
+        """Frees the target once the hand touches it, and then whatever the hand or something free touches."""
+        if self.target in self._holds:
+            if self._touched():
+                self._free(self.target)
+            return
+        moving = {self.floating.body, *(body for body in self.bodies if body not in self._holds)}
+        for body in [body for body in self._holds if moving & self.world.touching(body)]:
+            self._free(body)
 
-    def _release(self) -> None:
-        for mount in self._holds:
-            self.world.detach(mount)
-        self._holds = []
+    def _free(self, body: int) -> None:
+        self.world.detach(self._holds.pop(body))
+        for other in (self.world.plane, *self.bodies):
+            if other is not None and other != body:
+                self.world.ignore_contacts(body, other, False)
 
 
 def _within_reach(item: PlacedSolid, T_world_hand: Float[np.ndarray, "4 4"]) -> bool:

@@ -111,21 +111,6 @@ class World:
         visual = self._call(pybullet.createVisualShape, pybullet.GEOM_BOX, halfExtents=list(half_extents), rgbaColor=[*colour, 1])
         return self._add_primitive(shape, visual, T_world_body, mass, friction)
 
-    def add_cylinder(
-        self,
-        radius: float,
-        length: float,
-        T_world_body: Float[np.ndarray, "4 4"],
-        *,
-        mass: float = 0.0,
-        friction: float = DEFAULT_FRICTION,
-        colour: Sequence[float] = (0.6, 0.6, 0.6),
-    ) -> int:
-        """A solid cylinder along z about its centre, metres; `mass` 0 fixes it in space."""
-        shape = self._call(pybullet.createCollisionShape, pybullet.GEOM_CYLINDER, radius=radius, height=length)
-        visual = self._call(pybullet.createVisualShape, pybullet.GEOM_CYLINDER, radius=radius, length=length, rgbaColor=[*colour, 1])
-        return self._add_primitive(shape, visual, T_world_body, mass, friction)
-
     def _add_primitive(self, shape: int, visual: int, T_world_body: np.ndarray, mass: float, friction: float) -> int:
         position, quaternion = split_pose(T_world_body)
         body = self._call(pybullet.createMultiBody, mass, shape, visual, position, quaternion)
@@ -454,14 +439,26 @@ class World:
         """Lets go of a body that `attach` holds."""
         self._call(pybullet.removeConstraint, mount)
 
-    def mount_force(self, mount: int) -> float:
-        """Magnitude of the force that the mount passed on in the last step, newtons."""
-        return float(np.linalg.norm(self._call(pybullet.getConstraintState, mount)[:3]))
+    def ignore_contacts(self, body: int, other: int, ignored: bool = True) -> None:
+        """From now on the two bodies pass through each other, or no longer do."""
+        for link in self._bodies[body].links.values():
+            for other_link in self._bodies[other].links.values():
+                self._call(pybullet.setCollisionFilterPair, body, other, link, other_link, int(not ignored))
+
+    def ignore_own_overlaps(self, body: int) -> None:
+        """From now on those links of a body pass through each other that overlap where it stands, as neighbouring fingers may."""
+        links = self._bodies[body].links
+        for one, other in {(contact.link_a, contact.link_b) for contact in self.near(body, body, 0.0)}:
+            self._call(pybullet.setCollisionFilterPair, body, body, links[one], links[other], 0)
 
     def contacts(self, body: int, other: int | None = None) -> list[Contact]:
         """Where `body` touched other bodies (or only `other`) in the last step."""
         options = {"bodyA": body} if other is None else {"bodyA": body, "bodyB": other}
         return self._as_contacts(self._call(pybullet.getContactPoints, **options) or ())
+
+    def touching(self, body: int) -> set[int]:
+        """Bodies that `body` touched in the last step."""
+        return {point[2] for point in self._call(pybullet.getContactPoints, bodyA=body) or ()} - {body}
 
     def near(self, body: int, other: int, distance: float) -> list[Contact]:
         """Closest points of the two bodies' links nearer than `distance` (m) where they stand, without stepping. Force is 0."""

@@ -1,7 +1,7 @@
 """A grasp as it passes between search, file and robot. The search lives in `grasp_sim`, the execution in `robot`."""
 
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
@@ -27,6 +27,8 @@ class Grasp:
     """Successful trials / trials, in [0, 1]; nan before any trial."""
     trials: int
     """How many trials `success_rate` rests on."""
+    efforts: dict[str, float] = field(default_factory=dict)
+    """Largest effort while closing by motor name, newton metres or newtons, where it is less than the motor's own limit."""
 
 
 def save_grasps(grasps: list[Grasp], path: Path) -> None:
@@ -41,6 +43,7 @@ def save_grasps(grasps: list[Grasp], path: Path) -> None:
             "width": grasp.width,
             "success_rate": grasp.success_rate,
             "trials": grasp.trials,
+            "efforts": grasp.efforts,
         }
         for grasp in grasps
     ]
@@ -59,6 +62,7 @@ def load_grasps(path: Path) -> list[Grasp]:
             row["width"],
             row["success_rate"],
             row["trials"],
+            row.get("efforts", {}),
         )
         for row in json.loads(path.read_text())
     ]
