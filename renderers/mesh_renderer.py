@@ -20,7 +20,7 @@ from renderers.rasterize import EdgeTopology, Rasterizer, build_topology
 from renderers.rasterize.cpu import CpuRasterizer
 from renderers.rasterize.drawing import find_crossings
 from renderers.rasterize.workers import Workers
-from renderers.shadows import Visibility, check_shadows, see_everything, see_past_ellipsoids
+from renderers.shadows import Visibility, check_shadows, see_everything, see_past_ellipsoids, see_past_meshes
 from renderers.support_plane import compute_plane_depth
 from renderers.textures import look_up_textures
 from renderers.vertex_normals import compute_vertex_normals
@@ -95,11 +95,15 @@ class MeshRenderer:
     Args:
         rasterizer: the backend.
         shadows: what casts shadows on the plane and on the objects: "none", "ellipsoids" (the objects' own; see
-            `renderers.shading.compute_ellipsoid_shadows`). Differentiable.
+            `renderers.shading.compute_ellipsoid_shadows`) or "meshes" (see `renderers.shadow_maps`). All differentiable.
+        shadow_map_size: texels along each side of the map of one object and one light, for the shadows of meshes.
     """
 
-    def __init__(self, rasterizer: Rasterizer, shadows: Shadows = "ellipsoids"):
-        check_shadows(shadows, ("none", "ellipsoids"))
+    def __init__(self, rasterizer: Rasterizer, shadows: Shadows = "ellipsoids", shadow_map_size: int = 256):
+        check_shadows(shadows, ("none", "ellipsoids", "meshes"))
+        if shadow_map_size < 16:
+            raise InputError(f"shadow maps have {shadow_map_size} texels a side; they need 16 at least")
+        self.shadow_map_size = shadow_map_size
         self.rasterizer = rasterizer
         self.shadows = shadows
         self.name = rasterizer.name
@@ -130,7 +134,7 @@ class MeshRenderer:
         is_compiled = isinstance(self.rasterizer, CpuRasterizer)
         surface, compose = (self._find_surface_compiled if is_compiled else self._find_surface)(scene, camera, layout)
         surface = surface.in_front_of(plane_depth.detach())
-        look = see_past_ellipsoids(scene, self._workers) if self.shadows == "ellipsoids" else see_everything
+        look = self._prepare_shadows(scene, layout)
         behind = self._look_behind(scene, camera, rays, plane_depth, surface, look)
         materials = [item.material for item in scene.objects]
         radiance = self._shade(scene, camera, surface, materials, look) if materials else surface.positions
@@ -138,6 +142,15 @@ class MeshRenderer:
         size = (camera.height, camera.width)
         images = (colour.reshape(*size, 3), depth.reshape(size), ids.reshape(size), coverage.reshape(-1, *size), normals.reshape(*size, 3))
         return Rendered(*images)
+
+    def _prepare_shadows(self, scene: Scene, layout: SceneLayout) -> Visibility:
+        """What tells how much of the lights points see."""
+        if self.shadows == "ellipsoids":
+            return see_past_ellipsoids(scene, self._workers)
+        if self.shadows == "meshes":
+            meshes = [object_mesh(item) for item in scene.objects]
+            return see_past_meshes(scene, meshes, layout.topology, self.rasterizer, self._workers, self.shadow_map_size)
+        return see_everything
 
     def _find_surface_compiled(self, scene: Scene, camera: Camera, layout: SceneLayout) -> tuple[_Surface, _Compose]:
         """As `_find_surface`, for the CPU backend."""
@@ -155,7 +168,7 @@ class MeshRenderer:
         owners = layout.face_owners.index_select(0, seen.triangles)
         textures = look_up_textures(meshes, seen.weights, seen.triangles, owners, self._workers)
         tints = tints if textures is None else tints * textures
-        crossings = find_crossings(seen.geometry.clip, seen.geometry.depths, seen.geometry.drawing, layout.topology)
+        crossings = find_crossings(seen.geometry.clip, seen.geometry.sides, seen.geometry.depths, seen.geometry.drawing, layout.topology)
 
         def compose(behind: _Behind, surface: _Surface, radiance: Tensor) -> tuple[Tensor, ...]:
             points = (surface.pixels, surface.owners, radiance, surface.depth, surface.normals)

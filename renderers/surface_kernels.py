@@ -74,8 +74,8 @@ def sample_surface(
         edge_0, edge_1, edge_2 = _edge(clip, j, k), _edge(clip, k, i), _edge(clip, i, j)
         towards = -1.0 if sides[face] > 0 else 1.0
         for n in range(starts[group], starts[group + 1]):
-            x = (pixels[n] % width + 0.5) * (2.0 / width) - 1.0
-            y = (pixels[n] // width + 0.5) * (2.0 / height) - 1.0
+            row = pixels[n] // width
+            x, y = (pixels[n] - row * width + 0.5) * (2.0 / width) - 1.0, (row + 0.5) * (2.0 / height) - 1.0
             u, v, t, _ = _weights(edge_0, edge_1, edge_2, x, y)
             for a in range(3):
                 points[n, a] = u * world[i, a] + v * world[j, a] + t * world[k, a]
@@ -121,8 +121,8 @@ def sample_gradient(
         sums[:] = 0.0
         x0, y0, s0, x1, y1, s1, x2, y2, s2 = 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0
         for n in range(starts[group], starts[group + 1]):
-            x = (pixels[n] % width + 0.5) * (2.0 / width) - 1.0
-            y = (pixels[n] // width + 0.5) * (2.0 / height) - 1.0
+            row = pixels[n] // width
+            x, y = (pixels[n] - row * width + 0.5) * (2.0 / width) - 1.0, (row + 0.5) * (2.0 / height) - 1.0
             u, v, t, inverse = _weights(edge_0, edge_1, edge_2, x, y)
             g = np.float64(g_depth[n])
             g_u, g_v, g_t = g * clip[i, 3] + g_shares[n, 0], g * clip[j, 3] + g_shares[n, 1], g * clip[k, 3]

@@ -38,23 +38,19 @@ def _line(clip, a, b):
     )
 
 
-@njit(nogil=True, cache=True, error_model="numpy")
-def _inner_side(clip, line, base, edge, first_face, last_face, opposite_starts, opposite, opposite_faces):
-    """Sign of the line function on the side of the edge's triangles; 0 where they lie on both sides or none is drawn: no silhouette."""
-    side = 0
-    for slot in range(opposite_starts[edge], opposite_starts[edge + 1]):
-        if opposite_faces[slot] < first_face or opposite_faces[slot] >= last_face:
-            continue
-        c = opposite[slot] + base
-        value = line[0] * clip[c, 0] + line[1] * clip[c, 1] + line[2] * clip[c, 3]
-        sign = 1 if value > 0.0 else -1
-        if value == 0.0:
-            continue
-        if side == 0:
-            side = sign
-        elif side != sign:
-            return 0
-    return side
+@njit(nogil=True, cache=True, error_model="numpy", inline="always")
+def _inner_side(edge, first_face, last_face, shift, starts, edge_faces, directions, sides):
+    """Sign of the line function on the side of the edge's triangles; 0 where they lie on both sides or none is drawn: no silhouette.
+
+    It is the sign of the determinant of the edge's ends and the opposite corner: that of the triangle, if it runs along the edge.
+    """
+    lowest, highest = 2, -2
+    for slot in range(starts[edge], starts[edge + 1]):
+        face = edge_faces[slot]
+        if face >= first_face and face < last_face and sides[face + shift] != 0:
+            side = sides[face + shift] * directions[slot]
+            lowest, highest = min(lowest, side), max(highest, side)
+    return lowest if lowest == highest else 0
 
 
 @njit(nogil=True, cache=True, error_model="numpy")
@@ -151,18 +147,24 @@ def _cross(clip, a, b, line, side, steep, index, item, component, components, de
 
 
 @njit(nogil=True, cache=True, error_model="numpy")
-def find_crossings(start, stop, clip, items, edges, opposite_starts, opposite, opposite_faces, components, depths, id_image, records):
-    """Blends caused by edges start..stop (counted over all items), in that order; `records` only gives room to start with."""
+def find_crossings(
+    start, stop, clip, items, offsets, sides, edges, edge_starts, edge_faces, directions, components, depths, id_image, records
+):
+    """Blends caused by edges start..stop (counted over all items), in that order; `records` only gives room to start with.
+
+    `sides` are those of `raster_kernels.count_triangles`.
+    """
     height, width = depths.shape[1], depths.shape[2]
     count = 0
     for position in range(start, stop):
         item, edge = position // len(edges), position % len(edges)
         base, first_face = items[item, 2], items[item, 0]
-        a, b = edges[edge, 0] + base, edges[edge, 1] + base
-        line = _line(clip, a, b)
-        side = _inner_side(clip, line, base, edge, first_face, first_face + items[item, 1], opposite_starts, opposite, opposite_faces)
+        shift = offsets[item] - first_face
+        side = _inner_side(edge, first_face, first_face + items[item, 1], shift, edge_starts, edge_faces, directions, sides)
         if side == 0:
             continue
+        a, b = edges[edge, 0] + base, edges[edge, 1] + base
+        line = _line(clip, a, b)
         low, high = _visible_part(clip, a, b)
         if low > high:
             continue
@@ -172,7 +174,7 @@ def find_crossings(start, stop, clip, items, edges, opposite_starts, opposite, o
         begin, end, size = (min(y0, y1), max(y0, y1), height) if steep else (min(x0, x1), max(x0, x1), width)
         if line[0 if steep else 1] == 0.0:
             continue
-        component = components[opposite_faces[opposite_starts[edge]]]
+        component = components[edge_faces[edge_starts[edge]]]
         for index in range(int(np.ceil(min(max(begin, 0.0), float(size)))), int(np.ceil(min(max(end, 0.0), float(size))))):
             if count == len(records):
                 records = _grown(records)

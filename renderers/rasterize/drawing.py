@@ -45,7 +45,11 @@ class Drawing:
             known_clip, known_topology, found = self._silhouettes[0]
             if known_topology is topology and torch.equal(known_clip, clip.detach()):
                 return found
-        found = find_crossings(clip.detach().reshape(-1, 4).double().numpy(), buffer.detach().numpy()[..., 2], self, topology)
+        geometry, offsets = clip.detach().reshape(-1, 4).double().numpy(), count_up(self.items[:, 1])
+        sides = np.empty(offsets[-1], dtype=np.int8)
+        ranges = self.workers.split(len(sides), GRAIN["triangles"])
+        self.workers.run(raster_kernels.find_sides, ranges, geometry, self.faces, self.items, offsets, sides)
+        found = find_crossings(geometry, sides, buffer.detach().numpy()[..., 2], self, topology)
         self._silhouettes[:] = [(clip.detach().clone(), topology, found)]
         return found
 
@@ -99,6 +103,11 @@ class Bins:
         return [(int(a), int(b)) for a, b in pairwise(cuts)]
 
 
+def count_up(numbers: np.ndarray) -> np.ndarray:
+    """0, and the sums of the first one, two, ... numbers."""
+    return np.concatenate([[0], np.cumsum(numbers)])
+
+
 def bin_triangles(workers: Workers, clip: np.ndarray, faces: np.ndarray, items: np.ndarray, size: tuple[int, int], culls: bool) -> Bins:
     """Project the vertices, and find the bands of rows that each triangle may touch.
 
@@ -112,7 +121,7 @@ def bin_triangles(workers: Workers, clip: np.ndarray, faces: np.ndarray, items: 
         bad = int(np.flatnonzero(~np.isfinite(clip).all(axis=1))[0])
         raise InputError(f"clip coordinates of vertex {bad % items[0, 3]} are {clip[bad].tolist()}; all must be finite")
     n_bands = -(-height // raster_kernels.BAND_ROWS)
-    offsets = np.concatenate([[0], np.cumsum(items[:, 1])])
+    offsets = count_up(items[:, 1])
     chunks = workers.split(int(offsets[-1]), GRAIN["triangles"])
     bounds = np.empty((offsets[-1], 4), dtype=np.int16 if max(size) < 2**15 else np.int32)
     sides = np.empty(offsets[-1], dtype=np.int8)
@@ -126,7 +135,7 @@ def bin_triangles(workers: Workers, clip: np.ndarray, faces: np.ndarray, items: 
     if raster_kernels.INDEX_OUT_OF_RANGE in workers.run(count, chunks):
         bad = int(np.flatnonzero(((faces < 0) | (faces >= items[0, 3])).any(axis=1))[0])
         raise InputError(f"triangle {bad} has vertex indices {faces[bad].tolist()}; there are {items[0, 3]} vertices")
-    starts = np.concatenate([[0], np.cumsum(counts.sum(axis=0))])
+    starts = count_up(counts.sum(axis=0))
     cursors = starts[:-1] + np.cumsum(counts, axis=0) - counts
     entries = np.empty(starts[-1], dtype=np.int32 if offsets[-1] < 2**31 else np.int64)
     workers.run(
@@ -149,16 +158,16 @@ def draw_visible(workers: Workers, clip: np.ndarray, faces: np.ndarray, size: tu
     return Drawing(faces, items, ids, workers), depths, bins.sides
 
 
-def find_crossings(clip: np.ndarray, depths: np.ndarray, drawing: Drawing, topology: EdgeTopology) -> np.ndarray:
+def find_crossings(clip: np.ndarray, sides: np.ndarray, depths: np.ndarray, drawing: Drawing, topology: EdgeTopology) -> np.ndarray:
     """Where silhouette edges pass between two pixels, and what each does to them (`antialias_kernels.RECORD`).
 
-    `clip` has all vertices as rows of four float64, `depths` z/w at each pixel of each item.
+    `clip` has all vertices as rows of four float64, `sides` is that of `Bins`, `depths` has z/w at each pixel of each item.
     """
     workers = drawing.workers
-    tables = [table.numpy() for table in (topology.edges, topology.starts, topology.opposite, topology.edge_faces, topology.components)]
+    edges = (topology.edges, topology.starts, topology.edge_faces, topology.directions, topology.components)
     room = np.empty(256, dtype=antialias_kernels.RECORD)
     chunks = workers.split(len(drawing.items) * len(topology.edges), GRAIN["edges"])
-    arguments = (clip, drawing.items, *tables, depths, drawing.ids)
+    arguments = (clip, drawing.items, count_up(drawing.items[:, 1]), sides, *(table.numpy() for table in edges), depths, drawing.ids)
     found = workers.run(lambda start, stop: antialias_kernels.find_crossings(start, stop, *arguments, room.copy()), chunks)
     records = np.concatenate(found) if found else room[:0]
     records = antialias_kernels.keep_outermost(records, np.argsort(records["pair"], kind="stable"))

@@ -93,8 +93,7 @@ def _item_of(position, offsets):
 def count_triangles(start, stop, clip, screen, faces, items, offsets, height, width, culls, bounds, sides, counts):
     """First pass of binning: each triangle's pixel bounds (left > right where it is not drawn), its side, and how many touch each bin.
 
-    Positions start..stop run over the faces of all items, item after item. A bin is a band of an item. A triangle's side is the sign of
-    its corners' `_determinant`: -1 for one that shows its front.
+    Positions start..stop run over the faces of all items, item after item. A bin is a band of an item.
     """
     n_bands = (height + BAND_ROWS - 1) // BAND_ROWS
     n_vertices = items[0, 3]
@@ -108,10 +107,10 @@ def count_triangles(start, stop, clip, screen, faces, items, offsets, height, wi
             return INDEX_OUT_OF_RANGE
         base = items[item, 2]
         i, j, k = i + base, j + base, k + base
-        determinant = _determinant(clip, i, j, k)
-        sides[position] = 1 if determinant > 0.0 else (-1 if determinant < 0.0 else 0)
+        side = _side(clip, i, j, k)
+        sides[position] = side
         bounds[position, 0], bounds[position, 1] = 1, 0
-        if determinant == 0.0 or (culls and determinant > 0.0):
+        if side == 0 or (culls and side > 0):
             continue
         left, right, top, bottom = _pixel_bounds(clip, screen, i, j, k, height, width)
         if left > right or top > bottom:
@@ -148,6 +147,24 @@ def _determinant(clip, i, j, k):
 
 
 @njit(nogil=True, cache=True, error_model="numpy", inline="always")
+def _side(clip, i, j, k):
+    """-1 for a triangle that shows its front, 1 for one that shows its back, 0 for a degenerate one."""
+    determinant = _determinant(clip, i, j, k)
+    return 1 if determinant > 0.0 else (-1 if determinant < 0.0 else 0)
+
+
+@njit(nogil=True, cache=True, error_model="numpy")
+def find_sides(start, stop, clip, faces, items, offsets, sides):
+    """Which side the triangles at positions start..stop (counted over all items) show; see `_side`."""
+    item = _item_of(start, offsets)
+    for position in range(start, stop):
+        while offsets[item + 1] <= position:
+            item += 1
+        face, base = items[item, 0] + position - offsets[item], items[item, 2]
+        sides[position] = _side(clip, faces[face, 0] + base, faces[face, 1] + base, faces[face, 2] + base)
+
+
+@njit(nogil=True, cache=True, error_model="numpy", inline="always")
 def _edge(clip, j, k, sx, sy, sign):
     """Coefficients (column, row, constant) of the edge function through corners j and k, over integer pixels."""
     a = clip[j, 1] * clip[k, 3] - clip[j, 3] * clip[k, 1]
@@ -162,10 +179,12 @@ def _column_bounds(a, b, c):
 
     Neighbours, whose edge function is the exact opposite, compute the same numbers. A horizontal edge bounds no column.
     """
-    if a > _TINY:
-        return -b / a, -c / a, 0.0, np.inf
-    if a < -_TINY:
-        return 0.0, -np.inf, -b / a, -c / a
+    if abs(a) > _TINY:
+        inverse = -1.0 / a
+        slope, start = b * inverse, c * inverse
+        if a > 0.0:
+            return slope, start, 0.0, np.inf
+        return 0.0, -np.inf, slope, start
     return 0.0, -np.inf, 0.0, np.inf
 
 
@@ -278,19 +297,14 @@ def draw_visible(start, stop, clip, faces, items, offsets, bounds, bin_starts, e
     """As `draw_bins`, but only which triangle each pixel shows (-1 for none) and, where there is one, z/w."""
     height, width = id_image.shape[1], id_image.shape[2]
     n_bands = (height + BAND_ROWS - 1) // BAND_ROWS
-    depth, ids = np.empty(BAND_ROWS * width, np.float64), np.empty(BAND_ROWS * width, np.int32)
     for bin_ in range(start, stop):
         item, band = bin_ // n_bands, bin_ % n_bands
+        depth = depth_image[item, band * BAND_ROWS : (band + 1) * BAND_ROWS].reshape(-1)
+        ids = id_image[item, band * BAND_ROWS : (band + 1) * BAND_ROWS].reshape(-1)
         if bin_starts[bin_] == bin_starts[bin_ + 1]:
-            id_image[item, band * BAND_ROWS : (band + 1) * BAND_ROWS] = -1
-            continue
-        layout = (clip, faces, items, offsets, bounds, bin_starts, entries)
-        first_row, last_row = _draw_band(bin_, band, item, *layout, height, width, depth, ids)
-        for row in range(first_row, last_row):
-            for column in range(width):
-                slot = (row - first_row) * width + column
-                depth_image[item, row, column] = depth[slot]
-                id_image[item, row, column] = ids[slot]
+            ids[:] = -1
+        else:
+            _draw_band(bin_, band, item, clip, faces, items, offsets, bounds, bin_starts, entries, height, width, depth, ids)
 
 
 @njit(nogil=True, cache=True, error_model="numpy")

@@ -25,6 +25,8 @@ class EdgeTopology:
     """The corner of each such triangle that is not on the edge."""
     edge_faces: Int[Tensor, " n"]
     """The triangle itself."""
+    directions: Int[Tensor, " n"]
+    """1 where the triangle's corners run from the edge's first vertex to its second, -1 where from its second to its first."""
     components: Int[Tensor, " f"]
     """Which connected piece of the mesh each triangle belongs to: the lowest vertex of the piece (pieces share no vertex)."""
 
@@ -41,5 +43,5 @@ def build_topology(faces: Int[Tensor, "f 3"]) -> EdgeTopology:
         raise InputError(f"triangle {bad} has vertex indices {corners[bad].tolist()}; none may be negative")
     n_vertices = int(corners.max(initial=-1)) + 1
     tables = (*topology_kernels.collect_edges(corners, n_vertices), topology_kernels.label_components(corners, n_vertices))
-    edges, starts, opposite, owners, components = (torch.as_tensor(table, device=faces.device) for table in tables)
-    return EdgeTopology(faces, edges, starts, opposite, owners, components)
+    edges, starts, opposite, owners, directions, components = (torch.as_tensor(table, device=faces.device) for table in tables)
+    return EdgeTopology(faces, edges, starts, opposite, owners, directions, components)

@@ -22,7 +22,7 @@ def _stable_order(keys, order, n_keys):
 
 @njit(nogil=True, cache=True)
 def collect_edges(faces, n_vertices):
-    """Edges (e, 2), where each one's sides begin (e + 1), and per side its opposite corner and its triangle."""
+    """Edges (e, 2), where each one's sides begin (e + 1), and per side its opposite corner, its triangle and its direction."""
     n_sides = 3 * len(faces)
     low, high = np.empty(n_sides, np.int64), np.empty(n_sides, np.int64)
     for face in range(len(faces)):
@@ -31,7 +31,7 @@ def collect_edges(faces, n_vertices):
             low[3 * face + k], high[3 * face + k] = min(i, j), max(i, j)
     order = _stable_order(low, _stable_order(high, np.arange(n_sides), n_vertices), n_vertices)
     edges, starts = np.empty((n_sides, 2), np.int64), np.empty(n_sides + 1, np.int64)
-    opposite, owners = np.empty(n_sides, np.int64), np.empty(n_sides, np.int64)
+    opposite, owners, directions = np.empty(n_sides, np.int64), np.empty(n_sides, np.int64), np.empty(n_sides, np.int8)
     count = 0
     for slot in range(n_sides):
         side = order[slot]
@@ -40,8 +40,9 @@ def collect_edges(faces, n_vertices):
             count += 1
         owners[slot] = side // 3
         opposite[slot] = faces[side // 3, (side + 2) % 3]
+        directions[slot] = 1 if faces[side // 3, side % 3] == low[side] else -1
     starts[count] = n_sides
-    return edges[:count].copy(), starts[: count + 1].copy(), opposite, owners
+    return edges[:count].copy(), starts[: count + 1].copy(), opposite, owners, directions
 
 
 @njit(nogil=True, cache=True)
