@@ -48,27 +48,38 @@ class _Compose(torch.autograd.Function):
     def forward(ctx, colour, depths, ids, normal_image, radiance, depth, normals, clip, pixels, owners, crossings, n_objects, workers):
         ctx.mark_dirty(colour, depths, ids, normal_image)
         ctx.mark_non_differentiable(ids)
+        ctx.set_materialize_grads(False)
         coverage = colour.new_zeros(n_objects, len(depths))
         slots, differences = np.empty(len(depths), dtype=np.int32), np.empty((len(crossings), 3))
         points = [tensor.detach().contiguous().numpy() for tensor in (pixels, owners, radiance, depth, normals)]
         images = [tensor.detach().numpy() for tensor in (colour, depths, ids, normal_image, coverage)]
         workers.run(kernels.scatter, workers.split(len(pixels), _POINTS_AT_LEAST), *points, *images, slots)
         kernels.blend(crossings, images[2], images[0], differences, images[4])
-        ctx.layout, ctx.workers, ctx.clip_like = (points[0], crossings, images[2], slots, differences), workers, clip.detach()
+        ctx.layout, ctx.workers = (points[0], crossings, images[2], slots, differences), workers
+        ctx.empty, ctx.clip_shape, ctx.n_objects = colour.new_empty(0, 3), clip.shape, n_objects
         return colour, depths, ids, normal_image, coverage
 
     @staticmethod
     @once_differentiable
     def backward(ctx, colour, depths, _, normal_image, coverage):
         pixels, crossings, ids, slots, differences = ctx.layout
-        has_behind = any(ctx.needs_input_grad[:4])
-        of_images = [gradient.contiguous() for gradient in (colour, depths, normal_image)]
-        of_points = [colour.new_empty(len(pixels), *columns) for columns in ((3,), (), (3,))]
-        arrays = [tensor.numpy() for tensor in (*of_images, *of_points)]
-        ctx.workers.run(kernels.gather, ctx.workers.split(len(pixels), _POINTS_AT_LEAST), pixels, *arrays)
-        uncovered = torch.from_numpy(ids < 0) if has_behind else None
-        of_behind = [gradient * uncovered.reshape(-1, *[1] * (gradient.ndim - 1)) if has_behind else None for gradient in of_images]
-        behind = of_behind[0].numpy() if has_behind else np.empty((0, 3), dtype=arrays[0].dtype)
-        of_clip = np.zeros(ctx.clip_like.shape)
-        kernels.blend_gradient(crossings, ids, slots, differences, arrays[0], coverage.contiguous().numpy(), arrays[3], behind, of_clip)
-        return *of_behind[:2], None, of_behind[2], *of_points, torch.from_numpy(of_clip).to(colour.dtype), *[None] * 5
+        colour = ctx.empty.new_zeros(len(ids), 3) if colour is None else colour.contiguous()
+        coverage = ctx.empty.new_zeros(ctx.n_objects, len(ids)) if coverage is None else coverage.contiguous()
+        at_points = [None if image is None else _gather(image, pixels, ctx.workers) for image in (colour, depths, normal_image)]
+        behind = [None, None, None]
+        if any(ctx.needs_input_grad[:4]):
+            uncovered = torch.from_numpy(ids < 0)
+            behind = [None if image is None else (image.T * uncovered).T.contiguous() for image in (colour, depths, normal_image)]
+        of_behind = ctx.empty.numpy() if behind[0] is None else behind[0].numpy()
+        of_clip = np.zeros(ctx.clip_shape)
+        arrays = (colour.numpy(), coverage.numpy(), at_points[0].numpy(), of_behind, of_clip)
+        kernels.blend_gradient(crossings, ids, slots, differences, *arrays)
+        return *behind[:2], None, behind[2], *at_points, torch.from_numpy(of_clip).to(colour.dtype), *[None] * 5
+
+
+def _gather(image: Tensor, pixels: np.ndarray, workers: Workers) -> Tensor:
+    """Rows of an image (p, c) or (p,) at pixels."""
+    rows = image.reshape(len(image), -1).contiguous()
+    values = rows.new_empty(len(pixels), rows.shape[1])
+    workers.run(kernels.gather, workers.split(len(pixels), _POINTS_AT_LEAST), pixels, rows.numpy(), values.numpy())
+    return values.reshape(-1, *image.shape[1:])

@@ -35,14 +35,11 @@ def blend(crossings, ids, colour, differences, coverage):
 
 
 @njit(nogil=True, cache=True, error_model="numpy")
-def gather(start, stop, pixels, colour, depths, normal_image, radiance, depth, normals):
-    """Read images at the pixels of surface points start..stop."""
+def gather(start, stop, pixels, image, values):
+    """Read an image (pixels, channels) at the pixels of surface points start..stop."""
     for n in range(start, stop):
-        pixel = pixels[n]
-        for c in range(3):
-            radiance[n, c] = colour[pixel, c]
-            normals[n, c] = normal_image[pixel, c]
-        depth[n] = depths[pixel]
+        for c in range(values.shape[1]):
+            values[n, c] = image[pixels[n], c]
 
 
 @njit(nogil=True, cache=True, error_model="numpy")

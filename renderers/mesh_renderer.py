@@ -8,6 +8,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from invgraphics.camera import Camera
+from invgraphics.errors import InputError
 from invgraphics.geometry.mesh import Mesh, icosphere
 from invgraphics.scene import Scene, SceneObject, SurfaceMaterial
 from invgraphics.transforms import transform_points
@@ -133,7 +134,8 @@ class MeshRenderer:
         plane_depth = camera.K.new_zeros(camera.height * camera.width) if rays is None else compute_plane_depth(camera, rays)
         is_compiled = isinstance(self.rasterizer, CpuRasterizer)
         surface, compose = (self._find_surface_compiled if is_compiled else self._find_surface)(scene, camera, layout)
-        surface = surface.in_front_of(plane_depth.detach())
+        if rays is not None:
+            surface = surface.in_front_of(plane_depth.detach())
         look = self._prepare_shadows(scene, layout)
         behind = self._look_behind(scene, camera, rays, plane_depth, surface, look)
         materials = [item.material for item in scene.objects]

@@ -155,9 +155,11 @@ def find_crossings(
     `sides` are those of `raster_kernels.count_triangles`.
     """
     height, width = depths.shape[1], depths.shape[2]
-    count = 0
+    count, item = 0, start // max(len(edges), 1)
     for position in range(start, stop):
-        item, edge = position // len(edges), position % len(edges)
+        if position == (item + 1) * len(edges):
+            item += 1
+        edge = position - item * len(edges)
         base, first_face = items[item, 2], items[item, 0]
         shift = offsets[item] - first_face
         side = _inner_side(edge, first_face, first_face + items[item, 1], shift, edge_starts, edge_faces, directions, sides)
