@@ -19,7 +19,7 @@ demo: install
 	$(BIN)/invgraphics demo --out demo_out --overwrite
 
 bench: install
-	$(BIN)/python -m tests.benchmarks.rendering --out out/rendering.json
+	$(BIN)/python -m tests.benchmarks.rendering --out out/rendering.json --plot docs/rendering_benchmark.svg
 
 lint: install
 	$(BIN)/ruff check .

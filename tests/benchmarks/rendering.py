@@ -1,6 +1,6 @@
 """How long rendering takes, forward and with gradients, over image sizes and triangles, beside peers where they are installed.
 
-    python -m tests.benchmarks.rendering --out rendering.json [--quick]
+    python -m tests.benchmarks.rendering --out rendering.json --plot rendering.svg [--quick]
 
 Times are medians with quartiles over repetitions after a warm-up; beside them the least processor time of all threads together, which other
 programs on the machine hardly change. The table is printed, everything goes into the JSON file: device, versions, every time, and the
@@ -8,61 +8,58 @@ fit `seconds = fixed + pixel * pixels + triangle * triangles`.
 """
 
 import argparse
+import datetime
 import json
 import os
 import platform
 import resource
 import time
 from collections.abc import Callable
+from concurrent.futures import ProcessPoolExecutor
+from multiprocessing import get_context
 from pathlib import Path
 
 import numba
 import numpy as np
 import torch
-from torch import Tensor
 
 from renderers.mesh_renderer import build_layout
 from renderers.protocol import make_renderer
-from renderers.rasterize import build_topology, make_rasterizer
-from tests.benchmarks import rendering_peers, rendering_scenes
+from renderers.rasterize import make_rasterizer
+from tests.benchmarks import rendering_peers, rendering_plot, rendering_scenes
 
 SIZES = ((128, 128), (240, 320), (480, 640), (720, 1280))
-SUBDIVISIONS = (3, 4, 5, 6, 7)
+SUBDIVISIONS = (2, 3, 4, 5, 6, 7)
 LONGEST = 4.0
-"""Seconds after which a case is not repeated any more."""
+"""Seconds after which a case is not repeated any more; what takes longer once is done once, without a warm-up."""
 
 
 def measure(function: Callable[[], object], repeats: int) -> dict[str, float]:
     """Median and quartiles of the seconds that a call takes, and the least processor time that one took."""
-    function()
-    times: list[float] = []
-    processor: list[float] = []
-    while len(times) < repeats and sum(times) < LONGEST:
-        start, busy = time.perf_counter(), time.process_time()
-        function()
-        times.append(time.perf_counter() - start)
-        processor.append(time.process_time() - busy)
+    first = _time_once(function)
+    runs = [first] if first[0] > LONGEST else []
+    while len(runs) < repeats and sum(wall for wall, _ in runs) < LONGEST:
+        runs.append(_time_once(function))
+    times, processor = zip(*runs, strict=True)
     low, middle, high = (float(value) for value in np.quantile(times, [0.25, 0.5, 0.75]))
     return {"median_s": middle, "quartile_1_s": low, "quartile_3_s": high, "least_processor_s": min(processor), "repeats": len(times)}
 
 
+def _time_once(function: Callable[[], object]) -> tuple[float, float]:
+    """Seconds on the clock, and of the processor; until the GPU is done, where there is one."""
+    start, busy = time.perf_counter(), time.process_time()
+    function()
+    if torch.cuda.is_available():
+        torch.cuda.synchronize()
+    return time.perf_counter() - start, time.process_time() - busy
+
+
 def measure_case(size: tuple[int, int], subdivisions: int, threads: int, repeats: int) -> dict[str, object]:
-    """Rasterization alone, and a whole step: depth, vertex colour and silhouette, antialiased, with the gradient of all vertices."""
+    """Rasterization alone; an image of colour, depth and silhouette, antialiased; the same with the gradient of all vertices."""
+    rasterizer = make_rasterizer("cpu", threads=threads)
+    step, forward = rendering_scenes.build_steps(rasterizer, subdivisions, size)
     vertices, faces = rendering_scenes.five_spheres(subdivisions)
-    clip_from_world = rendering_scenes.clip_from_world(size)
-    rasterizer, topology = make_rasterizer("cpu", threads=threads), build_topology(faces)
-    clip = rendering_scenes.to_clip(vertices, clip_from_world)
-    colours = vertices.sin()
-
-    def step() -> Tensor:
-        points = vertices.clone().requires_grad_()
-        clip = rendering_scenes.to_clip(points, clip_from_world)
-        drawn = rasterizer.rasterize(clip, faces, size)
-        attributes = torch.cat([colours, clip[0, :, 3:], torch.ones_like(colours[:, :1])], dim=1)
-        image = rasterizer.antialias(rasterizer.interpolate(attributes, drawn, faces), drawn, clip, topology)
-        image.square().mean().backward()
-        return points.grad
-
+    clip = rendering_scenes.to_clip(vertices, rendering_scenes.clip_from_world(size))
     drawn = rasterizer.rasterize(clip, faces, size)
     return {
         "size": size,
@@ -70,8 +67,25 @@ def measure_case(size: tuple[int, int], subdivisions: int, threads: int, repeats
         "threads": threads,
         "covered": float((drawn.triangle_ids >= 0).double().mean()),
         "rasterize": measure(lambda: rasterizer.rasterize(clip, faces, size), repeats),
+        "forward": measure(forward, repeats),
         "step": measure(step, repeats),
     }
+
+
+def measure_memory(subdivisions: int, size: tuple[int, int]) -> dict[str, float]:
+    """Bytes that a step with gradients takes at its peak, beyond what a process takes that has drawn 100 triangles."""
+    with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as pool:
+        before, peak = pool.submit(_peak_memory, subdivisions, size).result()
+    return {"triangles": 100 * 4**subdivisions, "size": size, "bytes": peak - before, "bytes_with_all_libraries": peak}
+
+
+def _peak_memory(subdivisions: int, size: tuple[int, int]) -> tuple[int, int]:
+    rasterizer, peaks = make_rasterizer("cpu"), []
+    for level in (0, subdivisions):
+        step, _ = rendering_scenes.build_steps(rasterizer, level, size)
+        step()
+        peaks.append(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024)
+    return peaks[0], peaks[1]
 
 
 def measure_scene(threads: int, repeats: int) -> dict[str, object]:
@@ -121,14 +135,17 @@ def describe_machine() -> dict[str, object]:
         "python": platform.python_version(),
         "torch": torch.__version__,
         "numba": numba.__version__,
+        "date": datetime.date.today().isoformat(),
     }
 
 
 def _print_results(result: dict) -> None:
-    print(f"{'size':>10} {'triangles':>10} {'threads':>8} {'rasterize':>12} {'whole step':>13} {'(processor)':>14}")
+    print(f"{'size':>10} {'triangles':>10} {'threads':>8} {'rasterize':>12} {'image':>13} {'with gradient':>13} {'(processor)':>14}")
     for case in result["cases"]:
         (height, width), raster, step = case["size"], case["rasterize"], case["step"]
-        times = f"{1e3 * raster['median_s']:>9.2f} ms {1e3 * step['median_s']:>10.2f} ms {1e3 * step['least_processor_s']:>11.2f} ms"
+        forward = case["forward"]
+        times = f"{1e3 * raster['median_s']:>9.2f} ms {1e3 * forward['median_s']:>10.2f} ms {1e3 * step['median_s']:>10.2f} ms"
+        times += f" {1e3 * step['least_processor_s']:>11.2f} ms"
         print(f"{width:>5}x{height:<4} {case['triangles']:>10} {case['threads']:>8} {times}")
     for scene in result["scenes"]:
         forward, step = (f"{1e3 * scene[what]['median_s']:.1f} ms" for what in ("forward", "step"))
@@ -140,6 +157,8 @@ def _print_results(result: dict) -> None:
             continue
         theirs, ours = (f"{1e3 * peer[whose]['median_s']:.2f} ms" for whose in ("theirs", "ours"))
         print(f"{name}, {peer['what']}: {theirs}, here {ours}: {peer['ratio']:.1f} times as long")
+    memory, (height, width) = result["memory"], result["memory"]["size"]
+    print(f"{memory['triangles']} triangles at {width}x{height}, with gradient: {memory['bytes'] / 1e6:.0f} MB at the peak")
     for what, fit in result["fits"].items():
         parts = f"{1e9 * fit['per_pixel_s']:.2f} ns a pixel + {1e9 * fit['per_triangle_s']:.1f} ns a triangle"
         print(f"{what}: {1e3 * fit['fixed_s']:.3f} ms + {parts} (median error {100 * fit['median_relative_error']:.0f} %)")
@@ -149,6 +168,7 @@ def main() -> None:
     """Measure, print, write."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--out", type=Path, default=Path("out/rendering.json"))
+    parser.add_argument("--plot", type=Path, help="an SVG file")
     parser.add_argument("--quick", action="store_true", help="few sizes, few repetitions")
     options = parser.parse_args()
     repeats = 5 if options.quick else 25
@@ -159,15 +179,18 @@ def main() -> None:
         torch.set_num_threads(threads)
         cases += [measure_case(size, level, threads, repeats) for size in sizes for level in subdivisions]
         scenes.append(measure_scene(threads, repeats))
-    fits = {what: fit_costs([case for case in cases if case["threads"] == all_cores], what) for what in ("rasterize", "step")}
+    fits = {what: fit_costs([case for case in cases if case["threads"] == all_cores], what) for what in ("rasterize", "forward", "step")}
     peers = rendering_peers.measure_peers(repeats)
-    memory = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
-    result = {"machine": machine, "cases": cases, "scenes": scenes, "fits": fits, "peers": peers, "peak_memory_bytes": memory}
+    memory = measure_memory(SUBDIVISIONS[-1], (480, 640))
+    result = {"machine": machine, "cases": cases, "scenes": scenes, "fits": fits, "peers": peers, "memory": memory}
     result["copy_bytes_per_s"] = measure_bandwidth()
     _print_results(result)
     options.out.parent.mkdir(parents=True, exist_ok=True)
     options.out.write_text(json.dumps(result, indent=1))
     print(f"written to {options.out}")
+    if options.plot:
+        options.plot.write_text(rendering_plot.draw(result))
+        print(f"drawn in {options.plot}")
 
 
 if __name__ == "__main__":

@@ -3,15 +3,22 @@
 Each peer draws the five spheres and takes the gradient with respect to all vertices, as `rendering.measure_case` does here.
 """
 
+import glob
 import importlib.util
 import json
+import os
+import re
 import subprocess
 import sys
 from collections.abc import Callable
+from functools import partial
+from importlib.metadata import version
+from pathlib import Path
 
 import torch
+from torch import Tensor
 
-from renderers.rasterize import build_topology, make_rasterizer
+from renderers.rasterize import make_rasterizer
 from tests.benchmarks import rendering_scenes
 
 LONGEST = 600
@@ -27,7 +34,7 @@ def measure_peers(repeats: int) -> dict[str, dict]:
         if importlib.util.find_spec(name) is None:
             continue
         command = [sys.executable, "-m", "tests.benchmarks.rendering_peers", name, str(repeats), str(torch.get_num_threads())]
-        done = subprocess.run(command, capture_output=True, text=True, timeout=LONGEST, check=False)
+        done = subprocess.run(command, capture_output=True, text=True, timeout=LONGEST, check=False, env=os.environ | find_llvm())
         lines = (done.stdout if done.returncode == 0 else done.stderr).strip().splitlines()
         results[name] = (
             json.loads(lines[-1])
@@ -37,29 +44,37 @@ def measure_peers(repeats: int) -> dict[str, dict]:
     return results
 
 
+def find_llvm() -> dict[str, str]:
+    """Where Mitsuba finds the newest LLVM that is installed, unless it has been told."""
+    found = [path for folder in ("/usr/lib/*", "/usr/lib/llvm-*/lib") for path in glob.glob(f"{folder}/libLLVM*.so*")]
+    newest = max(found, key=lambda path: [int(number) for number in re.findall(r"\d+", Path(path).name)] or [0], default=None)
+    return {} if newest is None or "DRJIT_LIBLLVM_PATH" in os.environ else {"DRJIT_LIBLLVM_PATH": newest}
+
+
 def measure_peer(name: str, repeats: int) -> dict[str, object]:
-    """One peer against ours on the same task."""
+    """One peer against the cpu backend on the same task."""
     from tests.benchmarks.rendering import measure
 
     build, subdivisions, size = PEERS[name]
-    theirs, ours = measure(build(subdivisions, size), repeats), measure(_our_step(subdivisions, size), repeats)
-    what = f"gradient of {5 * 20 * 4**subdivisions} triangles at {size[1]}x{size[0]}"
-    return {"what": what, "theirs": theirs, "ours": ours, "ratio": theirs["median_s"] / ours["median_s"]}
+    theirs = measure(build(subdivisions, size), repeats)
+    ours = measure(rendering_scenes.build_steps(make_rasterizer("cpu"), subdivisions, size)[0], repeats)
+    what = f"gradient of {100 * 4**subdivisions} triangles at {size[1]}x{size[0]}"
+    device = torch.cuda.get_device_name() if torch.cuda.is_available() and name in BACKENDS else "CPU"
+    return {
+        "what": what,
+        "device": device,
+        "version": version(DISTRIBUTIONS.get(name, name)),
+        "theirs": theirs,
+        "ours": ours,
+        "ratio": theirs["median_s"] / ours["median_s"],
+    }
 
 
-def _our_step(subdivisions: int, size: tuple[int, int]) -> Callable[[], None]:
-    vertices, faces = rendering_scenes.five_spheres(subdivisions)
-    rasterizer, topology = make_rasterizer("cpu"), build_topology(faces)
-    matrix, colours = rendering_scenes.clip_from_world(size), vertices.sin()
-
-    def step() -> None:
-        points = vertices.clone().requires_grad_()
-        clip = rendering_scenes.to_clip(points, matrix)
-        drawn = rasterizer.rasterize(clip, faces, size)
-        image = rasterizer.antialias(rasterizer.interpolate(colours, drawn, faces), drawn, clip, topology)
-        image.square().mean().backward()
-
-    return step
+def _backend_step(name: str, subdivisions: int, size: tuple[int, int]) -> Callable[[], Tensor]:
+    """Another backend of ours, on the GPU where there is one."""
+    rasterizer = make_rasterizer(name)
+    device = "cuda" if torch.cuda.is_available() and "cuda" in rasterizer.devices else "cpu"
+    return rendering_scenes.build_steps(rasterizer, subdivisions, size, device)[0]
 
 
 def _mitsuba_step(subdivisions: int, size: tuple[int, int]) -> Callable[[], None]:
@@ -129,7 +144,14 @@ def _pytorch3d_step(subdivisions: int, size: tuple[int, int]) -> Callable[[], No
     return step
 
 
-PEERS = {"mitsuba": (_mitsuba_step, 3, (128, 128)), "deodr": (_deodr_step, 4, (480, 640)), "pytorch3d": (_pytorch3d_step, 4, (480, 640))}
+BACKENDS = ("nvdiffrast", "warp")
+DISTRIBUTIONS = {"warp": "warp-lang"}
+PEERS: dict[str, tuple[Callable[[int, tuple[int, int]], Callable], int, tuple[int, int]]] = {
+    "mitsuba": (_mitsuba_step, 3, (128, 128)),
+    "deodr": (_deodr_step, 4, (480, 640)),
+    "pytorch3d": (_pytorch3d_step, 4, (480, 640)),
+    **{name: (partial(_backend_step, name), 4, (480, 640)) for name in BACKENDS},
+}
 
 if __name__ == "__main__":
     torch.set_num_threads(int(sys.argv[3]))

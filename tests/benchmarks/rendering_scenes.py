@@ -1,5 +1,6 @@
 """What the rendering benchmarks draw."""
 
+from collections.abc import Callable
 from dataclasses import replace
 
 import torch
@@ -9,6 +10,7 @@ from invgraphics.camera import Camera
 from invgraphics.geometry.mesh import Mesh, icosphere
 from invgraphics.scene import AmbientLight, Material, PointLight, Scene, SceneObject
 from invgraphics.transforms import rigid
+from renderers.rasterize import Rasterizer, build_topology
 
 
 def five_centres() -> Tensor:
@@ -64,3 +66,28 @@ def with_free_vertices(scene: Scene) -> tuple[Scene, list[Tensor]]:
         leaves += [vertices, pose]
         objects.append(replace(item, mesh=replace(item.mesh, vertices=vertices), T_world_object=pose))
     return replace(scene, objects=tuple(objects)), leaves
+
+
+def build_steps(
+    rasterizer: Rasterizer, subdivisions: int, size: tuple[int, int], device: str = "cpu"
+) -> tuple[Callable[[], Tensor], Callable[[], Tensor]]:
+    """What draws colour, depth and silhouette of the five spheres, antialiased, and gives all vertices' gradient; and what only draws."""
+    vertices, faces = (tensor.to(device) for tensor in five_spheres(subdivisions))
+    matrix, topology, colours = clip_from_world(size).to(device), build_topology(faces), vertices.sin()
+
+    def draw(points: Tensor) -> Tensor:
+        clip = to_clip(points, matrix)
+        drawn = rasterizer.rasterize(clip, faces, size)
+        attributes = torch.cat([colours, clip[0, :, 3:], torch.ones_like(colours[:, :1])], dim=1)
+        return rasterizer.antialias(rasterizer.interpolate(attributes, drawn, faces), drawn, clip, topology)
+
+    def step() -> Tensor:
+        points = vertices.clone().requires_grad_()
+        draw(points).square().mean().backward()
+        return points.grad
+
+    def forward() -> Tensor:
+        with torch.no_grad():
+            return draw(vertices)
+
+    return step, forward
