@@ -1,6 +1,8 @@
 """A small pool of threads that run compiled loops (which release the interpreter's lock) over ranges of work."""
 
+import ctypes
 import os
+import sys
 import threading
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -8,11 +10,15 @@ from concurrent.futures import ThreadPoolExecutor
 import torch
 
 
+_find_core = getattr(ctypes.PyDLL(None), "sched_getcpu", None) if sys.platform == "linux" else None
+
+
 class Workers:
     """Runs a function over ranges on the calling thread and `threads - 1` others.
 
     Ranges are handed out in order to whoever is free; results come back in the order of the ranges. Threads are started at the
-    first call that needs them, and again in a forked process.
+    first call that needs them, and again in a forked process. Where the system allows, the others keep off the core that the caller runs
+    on: woken for a millisecond of work, they would often be put there, and wait until the caller has done it all.
     """
 
     def __init__(self, threads: int | None = None):
@@ -23,6 +29,8 @@ class Workers:
         self._pool: ThreadPoolExecutor | None = None
         self._pool_owner = (0, 0)
         self._lock = threading.Lock()
+        self._helper = threading.local()
+        self._cores: set[int] = os.sched_getaffinity(0) if hasattr(os, "sched_getaffinity") else set()
 
     @property
     def threads(self) -> int:
@@ -41,8 +49,13 @@ class Workers:
             for index in remaining:
                 results[index] = function(*ranges[index], *arguments)
 
+        def work_elsewhere(core: int) -> None:
+            self._leave(core)
+            work()
+
         pool = self._started_pool()
-        futures = [pool.submit(work) for _ in range(helpers)]
+        core = _find_core() if _find_core is not None else -1
+        futures = [pool.submit(work_elsewhere, core) for _ in range(helpers)]
         work()
         for future in futures:
             future.result()
@@ -53,6 +66,15 @@ class Workers:
         parts = max(1, min(count // grain, 4 * self.threads if self.threads > 1 else 1))
         edges = [count * part // parts for part in range(parts + 1)]
         return [(edges[part], edges[part + 1]) for part in range(parts) if edges[part] < edges[part + 1]]
+
+    def _leave(self, core: int) -> None:
+        """Keep the helper that runs this off a core, if it may run on others."""
+        if getattr(self._helper, "left", -1) == core:
+            return
+        others = self._cores - {core}
+        if others:
+            os.sched_setaffinity(0, others)
+        self._helper.left = core
 
     def _started_pool(self) -> ThreadPoolExecutor:
         owner = (os.getpid(), self.threads)
