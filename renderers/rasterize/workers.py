@@ -9,7 +9,6 @@ from concurrent.futures import ThreadPoolExecutor
 
 import torch
 
-
 _find_core = getattr(ctypes.PyDLL(None), "sched_getcpu", None) if sys.platform == "linux" else None
 
 
