@@ -170,6 +170,19 @@ def test_refuses_what_cannot_be_drawn(backend):
     assert (backend.rasterize(clip, faces[:0], SIZE).buffer == 0).all()
 
 
+def test_refuses_attributes_and_drawings_that_do_not_go_together(backend):
+    dtype, device, _ = settings(backend)
+    vertices, faces = sphere(1, (0.0, 0.0, 1.0), 0.3, dtype)
+    clip = clip_of(make_camera(*SIZE), vertices)[None]
+    drawn = backend.rasterize(clip.to(device), faces.to(device), SIZE)
+    for values in (vertices[:-1], vertices.expand(2, -1, -1)):
+        with pytest.raises(InputError, match="attributes have shape"):
+            backend.interpolate(values.to(device), drawn, faces.to(device))
+    by_another = make_rasterizer("cpu").rasterize(clip, faces, SIZE)
+    with pytest.raises(InputError, match="made by another backend"):
+        backend.interpolate(vertices, by_another, faces)
+
+
 def test_renders_the_same_scene(backend):
     dtype, device, _ = settings(backend)
     scene = two_objects(dtype=dtype, subdivisions=3)
