@@ -1,8 +1,9 @@
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
+DATASET ?= ../shared/data/tabletop_dev
 
-.PHONY: install test demo bench lint clean
+.PHONY: install test demo bench ablations robustness scaling lint clean
 
 install: $(VENV)/installed
 
@@ -20,6 +21,15 @@ demo: install
 
 bench: install
 	$(BIN)/python -m tests.benchmarks.rendering --out out/rendering.json --plot docs/rendering_benchmark.svg
+
+ablations: install
+	$(BIN)/python -m tests.benchmarks.ablations $(DATASET) --out out/ablations --markdown docs/ablations.md
+
+robustness: install
+	$(BIN)/python -m tests.benchmarks.robustness $(DATASET) --out out/robustness --markdown docs/robustness.md
+
+scaling: install
+	$(BIN)/python -m tests.benchmarks.scaling --out out/scaling --markdown docs/scaling.md
 
 lint: install
 	$(BIN)/ruff check .
