@@ -4,45 +4,72 @@ import numpy as np
 from numba import njit
 
 
+_FEW = 24
+"""So many sides are sorted fastest by insertion."""
+
+
 @njit(nogil=True, cache=True)
-def _stable_order(keys, order, n_keys):
-    """`order` sorted by keys[order], equal ones kept in their order (counting sort)."""
-    starts = np.zeros(n_keys + 1, np.int64)
-    for key in keys:
-        starts[key + 1] += 1
-    for key in range(n_keys):
-        starts[key + 1] += starts[key]
-    sorted_order = np.empty_like(order)
-    for position in order:
-        key = keys[position]
-        sorted_order[starts[key]] = position
-        starts[key] += 1
-    return sorted_order
+def _sort_by_key(keys, values):
+    """Sort values by keys, and the keys, in place; equal ones keep their order."""
+    if len(keys) > _FEW:
+        order = np.argsort(keys, kind="mergesort")
+        keys[:], values[:] = keys[order], values[order]
+        return
+    for end in range(1, len(keys)):
+        key, value, place = keys[end], values[end], end
+        while place > 0 and keys[place - 1] > key:
+            keys[place], values[place] = keys[place - 1], values[place - 1]
+            place -= 1
+        keys[place], values[place] = key, value
+
+
+@njit(nogil=True, cache=True)
+def _sort_sides(faces, n_vertices):
+    """All sides (side k of triangle f is number 3 f + k) sorted by their lower and then their higher vertex.
+
+    Returns where each lower vertex's sides begin, the sides, and their higher vertices.
+    """
+    starts = np.zeros(n_vertices + 2, np.int64)
+    for face in range(len(faces)):
+        i, j, k = faces[face, 0], faces[face, 1], faces[face, 2]
+        starts[min(i, j) + 2] += 1
+        starts[min(j, k) + 2] += 1
+        starts[min(k, i) + 2] += 1
+    for vertex in range(n_vertices):
+        starts[vertex + 2] += starts[vertex + 1]
+    sides, higher = np.empty(3 * len(faces), np.int32), np.empty(3 * len(faces), np.int32)
+    for face in range(len(faces)):
+        for k in range(3):
+            i, j = faces[face, k], faces[face, (k + 1) % 3]
+            slot = starts[min(i, j) + 1]
+            sides[slot], higher[slot] = 3 * face + k, max(i, j)
+            starts[min(i, j) + 1] += 1
+    for vertex in range(n_vertices):
+        _sort_by_key(higher[starts[vertex] : starts[vertex + 1]], sides[starts[vertex] : starts[vertex + 1]])
+    return starts, sides, higher
 
 
 @njit(nogil=True, cache=True)
 def collect_edges(faces, n_vertices):
     """Edges (e, 2), where each one's sides begin (e + 1), and per side its opposite corner, its triangle and its direction."""
-    n_sides = 3 * len(faces)
-    low, high = np.empty(n_sides, np.int64), np.empty(n_sides, np.int64)
-    for face in range(len(faces)):
-        for k in range(3):
-            i, j = faces[face, k], faces[face, (k + 1) % 3]
-            low[3 * face + k], high[3 * face + k] = min(i, j), max(i, j)
-    order = _stable_order(low, _stable_order(high, np.arange(n_sides), n_vertices), n_vertices)
-    edges, starts = np.empty((n_sides, 2), np.int64), np.empty(n_sides + 1, np.int64)
-    opposite, owners, directions = np.empty(n_sides, np.int64), np.empty(n_sides, np.int64), np.empty(n_sides, np.int8)
+    vertex_starts, sides, higher = _sort_sides(faces, n_vertices)
+    opposite, owners, directions = np.empty(len(sides), np.int64), np.empty(len(sides), np.int64), np.empty(len(sides), np.int8)
     count = 0
-    for slot in range(n_sides):
-        side = order[slot]
-        if count == 0 or low[side] != edges[count - 1, 0] or high[side] != edges[count - 1, 1]:
-            edges[count, 0], edges[count, 1], starts[count] = low[side], high[side], slot
-            count += 1
-        owners[slot] = side // 3
-        opposite[slot] = faces[side // 3, (side + 2) % 3]
-        directions[slot] = 1 if faces[side // 3, side % 3] == low[side] else -1
-    starts[count] = n_sides
-    return edges[:count].copy(), starts[: count + 1].copy(), opposite, owners, directions
+    for vertex in range(n_vertices):
+        for slot in range(vertex_starts[vertex], vertex_starts[vertex + 1]):
+            count += slot == vertex_starts[vertex] or higher[slot] != higher[slot - 1]
+            face, k = sides[slot] // 3, sides[slot] % 3
+            owners[slot], opposite[slot] = face, faces[face, (k + 2) % 3]
+            directions[slot] = 1 if faces[face, k] == vertex else -1
+    edges, starts = np.empty((count, 2), np.int64), np.empty(count + 1, np.int64)
+    edge = 0
+    for vertex in range(n_vertices):
+        for slot in range(vertex_starts[vertex], vertex_starts[vertex + 1]):
+            if slot == vertex_starts[vertex] or higher[slot] != higher[slot - 1]:
+                edges[edge, 0], edges[edge, 1], starts[edge] = vertex, higher[slot], slot
+                edge += 1
+    starts[count] = len(sides)
+    return edges, starts, opposite, owners, directions
 
 
 @njit(nogil=True, cache=True)
