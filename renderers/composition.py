@@ -69,7 +69,8 @@ class _Compose(torch.autograd.Function):
         behind = [None, None, None]
         if any(ctx.needs_input_grad[:4]):
             uncovered = torch.from_numpy(ids < 0)
-            behind = [None if image is None else (image.T * uncovered).T.contiguous() for image in (colour, depths, normal_image)]
+            images = (colour, depths, normal_image)
+            behind = [None if image is None else image * uncovered.reshape(-1, *[1] * (image.ndim - 1)) for image in images]
         of_behind = ctx.empty.numpy() if behind[0] is None else behind[0].numpy()
         of_clip = np.zeros(ctx.clip_shape)
         arrays = (colour.numpy(), coverage.numpy(), at_points[0].numpy(), of_behind, of_clip)
