@@ -1,9 +1,9 @@
 """From what was seen of each object to a closed mesh: hypotheses of its unseen side, the evidence for each, the choice.
 
 A superquadric (box, cylinder, ellipsoid) says most about the unseen side, so it is taken where it explains all that was seen: the
-measured points, and the space seen to be empty. Next comes an upright surface of revolution (bowls, cups, plates), where turning the
-visible surface does not contradict the image. Else the object is what lies between its visible surface and its shadow on the table,
-less the space seen to be empty.
+measured points, and the space seen to be empty. Next comes a surface of revolution (bowls, cups, plates, upright or leaning), where
+turning the visible surface does not contradict the image. Else the object is what lies between its visible surface and its shadow on the
+table, no thicker than it is wide, less the space seen to be empty.
 """
 
 from dataclasses import replace
@@ -20,6 +20,7 @@ from optim.hypotheses import (
     Workspace,
     bound_shadow,
     bound_shell,
+    bound_slender,
     build_hypothesis,
     build_workspace,
     choose_points,
@@ -62,11 +63,12 @@ def choose_hypothesis(view: ObjectView, generator: np.random.Generator, options:
     Where the lattice is too coarse for what was seen (a few pixels, a sheet of paper), the hull of the visible points remains.
     """
     options = options or ReconstructionOptions()
-    axis = find_symmetry_axis(view, generator) if view.has_plane and options.symmetry else None
+    axis = find_symmetry_axis(view, generator) if options.symmetry else None
     workspace = build_workspace(view, *_bound_region(view, axis))
     wall = bound_shell(workspace, max(_THINNEST, 2 * workspace.lattice.spacing))
     floor = 0.0 if view.has_plane else float(view.points[:, 2].min())
-    shadow = build_hypothesis("shadow", workspace, np.minimum(bound_shadow(workspace, generator, floor), wall))
+    below = np.maximum(bound_shadow(workspace, generator, floor), bound_slender(workspace))
+    shadow = build_hypothesis("shadow", workspace, np.minimum(below, wall))
     if shadow is None:
         return build_hull(view.points)
     whole = _build_primitive(view, fit_superquadrics(view, generator, options.silhouette)[0]) if options.superquadrics else None
@@ -86,11 +88,12 @@ def choose_hypothesis(view: ObjectView, generator: np.random.Generator, options:
 
 def build_candidates(view: ObjectView, generator: np.random.Generator) -> list[Hypothesis]:
     """Every completion that could have been chosen, whatever the evidence says of it: what choosing is worth, once the truth is known."""
-    axis = find_symmetry_axis(view, generator) if view.has_plane else None
+    axis = find_symmetry_axis(view, generator)
     workspace = build_workspace(view, *_bound_region(view, axis))
     wall = bound_shell(workspace, max(_THINNEST, 2 * workspace.lattice.spacing))
     floor = 0.0 if view.has_plane else float(view.points[:, 2].min())
-    bounds = {"shell": wall, "shadow": np.minimum(bound_shadow(workspace, generator, floor), wall)}
+    below = np.maximum(bound_shadow(workspace, generator, floor), bound_slender(workspace))
+    bounds = {"shell": wall, "shadow": np.minimum(below, wall)}
     if axis is not None:
         bounds["revolution"] = np.minimum(bound_revolution(workspace, axis), wall)
     candidates = [build_hypothesis(name, workspace, bound) for name, bound in bounds.items()]

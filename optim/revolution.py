@@ -11,7 +11,7 @@ import numpy as np
 from scipy.ndimage import map_coordinates
 from scipy.optimize import minimize
 
-from optim.hypotheses import TRUNCATED_AWAY, Workspace, choose_points
+from optim.hypotheses import TRUNCATED_AWAY, Workspace
 from optim.object_view import ObjectView
 
 _ANGLES = 2 * np.pi * np.arange(1, 24) / 24
@@ -21,11 +21,15 @@ _GRID = np.linspace(-0.5, 0.5, 13)
 _FREE = 0.005
 _FREE_WEIGHT = 2.0
 _SKEW_WEIGHT = 0.5
+_LARGEST_SKEW = 0.36
+"""With normals at random it would be a half."""
 _SHORT_ARM = 0.002
 """Metres from the axis within which a normal says little."""
 _SUBSETS = 48
 """Random subsets of the oriented points, each of which proposes an axis."""
 _SUBSET_SIZE = 24
+_LARGEST_SIGHT_COSINE = 0.85
+"""Between a leaning axis and the line of sight."""
 _REFINED = 3
 """Candidates of either kind that are refined."""
 _UPRIGHT_BONUS = 0.08
@@ -69,7 +73,8 @@ class SymmetryAxis:
     @property
     def is_plausible(self) -> bool:
         """Whether the object may be taken for a surface of revolution."""
-        return self.score > 0.1 and self.contradicted < 0.11 and self.coverage > 0.4
+        met = self.coverage > 0.4 if self.is_upright else self.coverage > 0.3 and self.skew < _LARGEST_SKEW
+        return met and self.score > 0.1 and self.contradicted < 0.11
 
     def measure(self, points: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """(n,) distance from the axis and (n,) position along it of (n, 3) world points, metres."""
@@ -78,18 +83,18 @@ class SymmetryAxis:
         return np.sqrt(np.maximum((offset**2).sum(1) - along**2, 0.0)), along
 
 
-def find_symmetry_axis(view: ObjectView, generator: np.random.Generator) -> SymmetryAxis:
-    """The axis about which the visible surface agrees best with the image; whether it is any good, the result says.
+def find_symmetry_axis(view: ObjectView, generator: np.random.Generator) -> SymmetryAxis | None:
+    """The axis about which the visible surface agrees best with the image; whether it is any good, the result says. None where none is met.
 
     An upright axis is sought where a support plane tells what upright is.
     """
     chosen = generator.choice(len(view.points), min(len(view.points), _POINTS), replace=False)
     points, normals = view.points[chosen], view.normals[chosen]
-    leaning = _refine(view, points, normals, propose_axes(points, normals, generator), tilts=True)
-    if not view.has_plane:
-        return leaning
-    upright = _refine(view, points, normals, _upright_grid(points), tilts=False)
-    return upright if upright.score + _UPRIGHT_BONUS >= leaning.score else leaning
+    proposed = [axis for axis in propose_axes(points, normals, generator) if _is_seen_from_aside(view, points, axis[1])]
+    axes = [_refine(view, points, normals, proposed, tilts=True)] if proposed else []
+    if view.has_plane:
+        axes.append(_refine(view, points, normals, _upright_grid(points), tilts=False))
+    return max(axes, key=lambda axis: axis.score + _UPRIGHT_BONUS * axis.is_upright, default=None)
 
 
 def propose_axes(points: np.ndarray, normals: np.ndarray, generator: np.random.Generator) -> list[tuple[np.ndarray, np.ndarray]]:
@@ -144,6 +149,12 @@ def bound_revolution(workspace: Workspace, axis: SymmetryAxis) -> np.ndarray:
     return np.minimum(np.maximum(values, outside), TRUNCATED_AWAY)
 
 
+def _is_seen_from_aside(view: ObjectView, points: np.ndarray, direction: np.ndarray) -> bool:
+    """Whether turning about the direction brings hidden surface to light: about the line of sight, everything agrees with itself."""
+    sight = points.mean(0) - view.camera_centre
+    return bool(abs(sight @ direction) < _LARGEST_SIGHT_COSINE * np.linalg.norm(sight))
+
+
 def _upright_grid(points: np.ndarray) -> list[tuple[np.ndarray, np.ndarray]]:
     middle, extent = points.mean(0), np.linalg.norm(np.ptp(points, axis=0))
     return [(middle + extent * np.array([x, y, 0.0]), _UPRIGHT) for x in _GRID for y in _GRID]
@@ -162,7 +173,10 @@ def _refine(
         place, direction = candidates[index]
         start = (place + direction * ((middle - place) @ direction), direction)
         found = minimize(
-            lambda change, start=start: -_judge(view, points, normals, *_move(*start, change)), 0 * steps, method="Nelder-Mead", options=options
+            lambda change, start=start: -_judge(view, points, normals, *_move(*start, change)),
+            0 * steps,
+            method="Nelder-Mead",
+            options=options,
         )
         refined.append((-found.fun, _move(*start, found.x)))
     place, direction = max(refined, key=lambda pair: pair[0])[1]
@@ -199,7 +213,7 @@ def _measure_skew(points: np.ndarray, normals: np.ndarray, place: np.ndarray, di
 
 
 def _carve_profile(view: ObjectView, axis: SymmetryAxis, radii: np.ndarray, along: np.ndarray) -> np.ndarray:
-    """(r, s) free-space distance of the ring at each radius and place along the axis: beyond the tolerance, a high quantile of its samples."""
+    """(r, s) free-space distance of the ring at each radius and place along the axis, beyond the tolerance: a high quantile of samples."""
     across = np.linalg.svd(axis.direction[None])[2][1:]
     angles = 2 * np.pi * np.arange(_RING_SAMPLES) / _RING_SAMPLES
     spokes = np.stack([np.cos(angles), np.sin(angles)], axis=1) @ across

@@ -66,9 +66,32 @@ def _sample_image(image, u, v):
     return value, (1 - t) * (q - p) + t * (w - r), (1 - s) * (r - p) + s * (w - q)
 
 
+@njit(cache=True, inline="always")
+def _local(R, state, point, k):
+    """Coordinate k of a world point in the superquadric's frame."""
+    return R[0, k] * (point[0] - state[0]) + R[1, k] * (point[1] - state[1]) + R[2, k] * (point[2] - state[2])
+
+
 @njit(cache=True)
-def _add_point_terms(points, state, R, e1, e2, slope1, slope2, scale, strength, gradient, hessian):
-    """Radial distances |x| (1 - g) of the measured points."""
+def measure_lengths(points, state, R, lengths):
+    """g / |dg/dx| at each point: what makes `(1 - g) * length` its distance from the surface, to first order (Taubin 1991).
+
+    The radial distance `|x| (1 - g)` is longer than that wherever the radius does not meet the surface at right angles: it makes flat boxes
+    thick.
+    """
+    e1, e2 = exponent(state[9]), exponent(state[10])
+    dg = np.zeros(5)
+    for i in range(len(points)):
+        x, y, z = _local(R, state, points[i], 0), _local(R, state, points[i], 1), _local(R, state, points[i], 2)
+        a, b, c = abs(x) / np.exp(state[6]) + 1e-6, abs(y) / np.exp(state[7]) + 1e-6, abs(z) / np.exp(state[8]) + 1e-6
+        g = _unit_factor(a, b, c, e1, e2, dg)
+        gx, gy, gz = dg[0] / (a * np.exp(state[6])), dg[1] / (b * np.exp(state[7])), dg[2] / (c * np.exp(state[8]))
+        lengths[i] = g / np.sqrt(gx * gx + gy * gy + gz * gz)
+
+
+@njit(cache=True)
+def _add_point_terms(points, lengths, state, R, e1, e2, slope1, slope2, scale, strength, gradient, hessian):
+    """Distances `(1 - g) length` of the measured points, the lengths held."""
     cost = 0.0
     row = np.zeros(N_PARAMETERS)
     dg = np.zeros(5)
@@ -77,27 +100,22 @@ def _add_point_terms(points, state, R, e1, e2, slope1, slope2, scale, strength, 
     radii = (r0, r1, r2)
     weight = strength / len(points)
     for i in range(len(points)):
-        d = points[i] - state[:3]
-        x = (
-            R[0, 0] * d[0] + R[1, 0] * d[1] + R[2, 0] * d[2],
-            R[0, 1] * d[0] + R[1, 1] * d[1] + R[2, 1] * d[2],
-            R[0, 2] * d[0] + R[1, 2] * d[1] + R[2, 2] * d[2],
-        )
-        length = np.sqrt(x[0] * x[0] + x[1] * x[1] + x[2] * x[2]) + 1e-9
+        x = (_local(R, state, points[i], 0), _local(R, state, points[i], 1), _local(R, state, points[i], 2))
         ratios = (abs(x[0]) / r0 + 1e-6, abs(x[1]) / r1 + 1e-6, abs(x[2]) / r2 + 1e-6)
         g = _unit_factor(ratios[0], ratios[1], ratios[2], e1, e2, dg)
+        length = lengths[i] / scale
         for k in range(3):
             sign = 1.0 if x[k] > 0 else -1.0
-            dx[k] = (x[k] / length * (1 - g) - length * dg[k] * sign / (radii[k] * ratios[k])) / scale
-            row[6 + k] = length * dg[k] / scale
+            dx[k] = -length * dg[k] * sign / (radii[k] * ratios[k])
+            row[6 + k] = length * dg[k]
         for k in range(3):
             row[k] = -(R[k, 0] * dx[0] + R[k, 1] * dx[1] + R[k, 2] * dx[2])
         row[3] = dx[1] * x[2] - dx[2] * x[1]
         row[4] = dx[2] * x[0] - dx[0] * x[2]
         row[5] = dx[0] * x[1] - dx[1] * x[0]
-        row[9] = -length * dg[3] * slope1 / scale
-        row[10] = -length * dg[4] * slope2 / scale
-        cost += _add_residual(length * (1 - g) / scale, weight, row, gradient, hessian)
+        row[9] = -length * dg[3] * slope1
+        row[10] = -length * dg[4] * slope2
+        cost += _add_residual(length * (1 - g), weight, row, gradient, hessian)
     return cost
 
 
@@ -168,12 +186,12 @@ def _add_outside_term(X, motion, R_camera, t_camera, K, outside_px, scale, weigh
 
 @njit(cache=True)
 def build_normal_equations(
-    points, directions, state, R, R_camera, t_camera, K, outside_px, scales, strengths, log_radius, gradient, hessian
+    points, lengths, directions, state, R, R_camera, t_camera, K, outside_px, scales, strengths, log_radius, gradient, hessian
 ):
     """Cost, gradient and Gauss-Newton Hessian (lower triangle filled, then mirrored) of one start.
 
     Args:
-        points: (n, 3) measured surface, world.
+        points: (n, 3) measured surface, world. lengths: (n,) their `measure_lengths` at this state or one near it, metres.
         directions: (m, 3) unit vectors at which the superquadric is sampled, as fractions of its radii.
         state: (11,) parameters; entries 3:6 are not used, the rotation is `R` (3, 3), object to world.
         R_camera, t_camera: world to camera. K: intrinsics. outside_px: (h, w) pixels to where the object may project.
@@ -187,12 +205,12 @@ def build_normal_equations(
     span = 1 - LOWEST_EXPONENT
     slope1 = (e1 - LOWEST_EXPONENT) * (1 - e1) / span
     slope2 = (e2 - LOWEST_EXPONENT) * (1 - e2) / span
-    cost = _add_point_terms(points, state, R, e1, e2, slope1, slope2, scales[0], strengths[3], gradient, hessian)
+    cost = _add_point_terms(points, lengths, state, R, e1, e2, slope1, slope2, scales[0], strengths[3], gradient, hessian)
     cost += _add_surface_terms(
         directions, state, R, e1, e2, slope1, slope2, R_camera, t_camera, K, outside_px, scales, strengths, gradient, hessian
     )
     for k in range(5):
-        target, precision = (log_radius, 0.3) if k < 3 else (0.0, 0.1)
+        target, precision = (log_radius, 1.0) if k < 3 else (0.0, 0.1)
         residual = (state[6 + k] - target) * precision
         cost += 0.5 * residual * residual
         gradient[6 + k] += residual * precision
@@ -217,8 +235,10 @@ def _rotate(R, w):
 def _fit_start(points, directions, state, R, R_camera, t_camera, K, outside_px, scales, strengths, log_radius, iterations):
     gradient, hessian = np.zeros(N_PARAMETERS), np.zeros((N_PARAMETERS, N_PARAMETERS))
     trial_gradient, trial_hessian = gradient.copy(), hessian.copy()
+    lengths = np.empty(len(points))
+    measure_lengths(points, state, R, lengths)
     cost = build_normal_equations(
-        points, directions, state, R, R_camera, t_camera, K, outside_px, scales, strengths, log_radius, gradient, hessian
+        points, lengths, directions, state, R, R_camera, t_camera, K, outside_px, scales, strengths, log_radius, gradient, hessian
     )
     damping = 1e-2
     for _ in range(iterations):
@@ -233,6 +253,7 @@ def _fit_start(points, directions, state, R, R_camera, t_camera, K, outside_px, 
         trial_R = _rotate(R, step[3:6])
         trial_cost = build_normal_equations(
             points,
+            lengths,
             directions,
             trial,
             trial_R,
@@ -248,9 +269,11 @@ def _fit_start(points, directions, state, R, R_camera, t_camera, K, outside_px, 
         )
         if trial_cost < cost:
             converged = cost - trial_cost < 1e-4 * cost
-            state, R, cost = trial, trial_R, trial_cost
-            gradient[:] = trial_gradient
-            hessian[:] = trial_hessian
+            state, R = trial, trial_R
+            measure_lengths(points, state, R, lengths)
+            cost = build_normal_equations(
+                points, lengths, directions, state, R, R_camera, t_camera, K, outside_px, scales, strengths, log_radius, gradient, hessian
+            )
             damping = max(damping / 4, 1e-6)
             if converged:
                 break

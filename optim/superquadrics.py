@@ -62,7 +62,7 @@ def fit_superquadrics(view: ObjectView, generator: np.random.Generator, silhouet
         -R_camera @ view.camera_centre,
         view.K,
         view.excess_px,
-        np.array([scale, 1.3 * scale, scale, 1.3 * scale]),
+        np.array([scale, 0.6 * scale, scale, 1.3 * scale]),
         np.array([200.0 * silhouette, 400.0 * plane, plane, 400.0]),
         float(np.log(size / 2.5)),
         _ITERATIONS,
