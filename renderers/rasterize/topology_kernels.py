@@ -3,7 +3,6 @@
 import numpy as np
 from numba import njit
 
-
 _FEW = 24
 """So many sides are sorted fastest by insertion."""
 
