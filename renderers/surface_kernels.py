@@ -8,6 +8,8 @@ normalised device coordinates are X and Y, and the perspective-correct weights a
 import numpy as np
 from numba import njit
 
+from renderers.rasterize.raster_kernels import add_edge_gradient, edge_through, weights_at
+
 _SHORTEST = 1e-20
 POINT = 9
 """A corner's gradients: world position (3), normal (3), clip x, y and w (3), then the attributes."""
@@ -26,27 +28,6 @@ def place_vertices(start, stop, vertices, owners_end, poses, clip_from_world, wo
         for r in range(4):
             row = clip_from_world[r]
             clip[i, r] = row[0] * world[i, 0] + row[1] * world[i, 1] + row[2] * world[i, 2] + row[3]
-
-
-@njit(nogil=True, cache=True, error_model="numpy", inline="always")
-def _cross(ax, ay, aw, bx, by, bw):
-    return ay * bw - aw * by, aw * bx - ax * bw, ax * by - ay * bx
-
-
-@njit(nogil=True, cache=True, error_model="numpy", inline="always")
-def _edge(clip, j, k):
-    """Coefficients (X, Y, 1) of the edge function through corners j and k."""
-    return _cross(clip[j, 0], clip[j, 1], clip[j, 3], clip[k, 0], clip[k, 1], clip[k, 3])
-
-
-@njit(nogil=True, cache=True, error_model="numpy", inline="always")
-def _weights(edge_0, edge_1, edge_2, x, y):
-    """Weights of the corners at a pixel, and the inverse of the edge functions' sum."""
-    e0 = edge_0[0] * x + edge_0[1] * y + edge_0[2]
-    e1 = edge_1[0] * x + edge_1[1] * y + edge_1[2]
-    e2 = edge_2[0] * x + edge_2[1] * y + edge_2[2]
-    inverse = 1.0 / (e0 + e1 + e2)
-    return e0 * inverse, e1 * inverse, e2 * inverse, inverse
 
 
 @njit(nogil=True, cache=True, error_model="numpy", inline="always")
@@ -71,12 +52,12 @@ def sample_surface(
     for group in range(start, stop):
         face = triangles[group]
         i, j, k = faces[face, 0], faces[face, 1], faces[face, 2]
-        edge_0, edge_1, edge_2 = _edge(clip, j, k), _edge(clip, k, i), _edge(clip, i, j)
+        edge_0, edge_1, edge_2 = edge_through(clip, j, k), edge_through(clip, k, i), edge_through(clip, i, j)
         towards = -1.0 if sides[face] > 0 else 1.0
         for n in range(starts[group], starts[group + 1]):
             row = pixels[n] // width
             x, y = (pixels[n] - row * width + 0.5) * (2.0 / width) - 1.0, (row + 0.5) * (2.0 / height) - 1.0
-            u, v, t, _ = _weights(edge_0, edge_1, edge_2, x, y)
+            u, v, t, _ = weights_at(edge_0, edge_1, edge_2, x, y)
             for a in range(3):
                 points[n, a] = u * world[i, a] + v * world[j, a] + t * world[k, a]
             nx, ny, nz, _ = _mixed_normal(normals, i, j, k, u, v, t)
@@ -96,16 +77,6 @@ def _add_to_corners(sums, column, u, v, t, g):
 
 
 @njit(nogil=True, cache=True, error_model="numpy")
-def _add_edge_gradient(sums, clip, first, second, j, k, sum_x, sum_y, sum_1):
-    """Carry the gradient of an edge function's coefficients to the corners `first` and `second` (vertices j and k) that it runs through."""
-    of_first = _cross(clip[k, 0], clip[k, 1], clip[k, 3], sum_x, sum_y, sum_1)
-    of_second = _cross(sum_x, sum_y, sum_1, clip[j, 0], clip[j, 1], clip[j, 3])
-    for a in range(3):
-        sums[first, 6 + a] += of_first[a]
-        sums[second, 6 + a] += of_second[a]
-
-
-@njit(nogil=True, cache=True, error_model="numpy")
 def sample_gradient(
     start, stop, size, faces, sides, clip, world, normals, attributes, pixels, starts, triangles,
     g_points, g_directions, g_depth, g_values, g_shares, corners,
@@ -116,14 +87,14 @@ def sample_gradient(
     for group in range(start, stop):
         face = triangles[group]
         i, j, k = faces[face, 0], faces[face, 1], faces[face, 2]
-        edge_0, edge_1, edge_2 = _edge(clip, j, k), _edge(clip, k, i), _edge(clip, i, j)
+        edge_0, edge_1, edge_2 = edge_through(clip, j, k), edge_through(clip, k, i), edge_through(clip, i, j)
         towards = -1.0 if sides[face] > 0 else 1.0
         sums[:] = 0.0
         x0, y0, s0, x1, y1, s1, x2, y2, s2 = 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0
         for n in range(starts[group], starts[group + 1]):
             row = pixels[n] // width
             x, y = (pixels[n] - row * width + 0.5) * (2.0 / width) - 1.0, (row + 0.5) * (2.0 / height) - 1.0
-            u, v, t, inverse = _weights(edge_0, edge_1, edge_2, x, y)
+            u, v, t, inverse = weights_at(edge_0, edge_1, edge_2, x, y)
             g = np.float64(g_depth[n])
             g_u, g_v, g_t = g * clip[i, 3] + g_shares[n, 0], g * clip[j, 3] + g_shares[n, 1], g * clip[k, 3]
             _add_to_corners(sums, 8, u, v, t, g)
@@ -145,9 +116,9 @@ def sample_gradient(
             x0, y0, s0 = x0 + g0 * x, y0 + g0 * y, s0 + g0
             x1, y1, s1 = x1 + g1 * x, y1 + g1 * y, s1 + g1
             x2, y2, s2 = x2 + g2 * x, y2 + g2 * y, s2 + g2
-        _add_edge_gradient(sums, clip, 1, 2, j, k, x0, y0, s0)
-        _add_edge_gradient(sums, clip, 2, 0, k, i, x1, y1, s1)
-        _add_edge_gradient(sums, clip, 0, 1, i, j, x2, y2, s2)
+        add_edge_gradient(sums, 6, 7, 8, clip, 1, 2, j, k, x0, y0, s0)
+        add_edge_gradient(sums, 6, 7, 8, clip, 2, 0, k, i, x1, y1, s1)
+        add_edge_gradient(sums, 6, 7, 8, clip, 0, 1, i, j, x2, y2, s2)
         corners[group] = sums
 
 

@@ -339,56 +339,78 @@ def group_pixels(id_image, n_faces):
     return pixels, starts, triangles
 
 
-@njit(nogil=True, cache=True, error_model="numpy")
-def _add_pixel_gradient(clip, i, j, k, px, py, gradient, sums):
-    """Add the gradient that one pixel's (u, v, z/w) sends to its triangle's corners: rows of (x, y, z, w)."""
-    x0, y0 = clip[i, 0] - px * clip[i, 3], clip[i, 1] - py * clip[i, 3]
-    x1, y1 = clip[j, 0] - px * clip[j, 3], clip[j, 1] - py * clip[j, 3]
-    x2, y2 = clip[k, 0] - px * clip[k, 3], clip[k, 1] - py * clip[k, 3]
-    e0, e1, e2 = x1 * y2 - y1 * x2, x2 * y0 - y2 * x0, x0 * y1 - y0 * x1
+@njit(nogil=True, cache=True, error_model="numpy", inline="always")
+def _cross(ax, ay, aw, bx, by, bw):
+    return ay * bw - aw * by, aw * bx - ax * bw, ax * by - ay * bx
+
+
+@njit(nogil=True, cache=True, error_model="numpy", inline="always")
+def edge_through(clip, j, k):
+    """Coefficients (X, Y, 1) of the edge function through corners j and k, over normalised device coordinates X and Y."""
+    return _cross(clip[j, 0], clip[j, 1], clip[j, 3], clip[k, 0], clip[k, 1], clip[k, 3])
+
+
+@njit(nogil=True, cache=True, error_model="numpy", inline="always")
+def weights_at(edge_0, edge_1, edge_2, x, y):
+    """Weights of the corners at a pixel, and the inverse of the edge functions' sum."""
+    e0 = edge_0[0] * x + edge_0[1] * y + edge_0[2]
+    e1 = edge_1[0] * x + edge_1[1] * y + edge_1[2]
+    e2 = edge_2[0] * x + edge_2[1] * y + edge_2[2]
     total = e0 + e1 + e2
-    if total == 0.0:
-        return
-    u, v = e0 / total, e1 / total
-    t = 1.0 - u - v
-    z = u * clip[i, 2] + v * clip[j, 2] + t * clip[k, 2]
-    w = u * clip[i, 3] + v * clip[j, 3] + t * clip[k, 3]
-    g_z = gradient[2] / w
-    g_w = -g_z * z / w
-    g_u = gradient[0] + g_z * (clip[i, 2] - clip[k, 2]) + g_w * (clip[i, 3] - clip[k, 3])
-    g_v = gradient[1] + g_z * (clip[j, 2] - clip[k, 2]) + g_w * (clip[j, 3] - clip[k, 3])
-    mean = g_u * u + g_v * v
-    g0, g1, g2 = (g_u - mean) / total, (g_v - mean) / total, -mean / total
-    gx0, gy0 = g2 * y1 - g1 * y2, g1 * x2 - g2 * x1
-    gx1, gy1 = g0 * y2 - g2 * y0, g2 * x0 - g0 * x2
-    gx2, gy2 = g1 * y0 - g0 * y1, g0 * x1 - g1 * x0
-    sums[0, 0] += gx0
-    sums[0, 1] += gy0
-    sums[0, 2] += g_z * u
-    sums[0, 3] += g_w * u - px * gx0 - py * gy0
-    sums[1, 0] += gx1
-    sums[1, 1] += gy1
-    sums[1, 2] += g_z * v
-    sums[1, 3] += g_w * v - px * gx1 - py * gy1
-    sums[2, 0] += gx2
-    sums[2, 1] += gy2
-    sums[2, 2] += g_z * t
-    sums[2, 3] += g_w * t - px * gx2 - py * gy2
+    inverse = 1.0 / total if total != 0.0 else 0.0
+    return e0 * inverse, e1 * inverse, e2 * inverse, inverse
+
+
+@njit(nogil=True, cache=True, error_model="numpy")
+def add_edge_gradient(sums, x, y, w, clip, first, second, j, k, sum_x, sum_y, sum_1):
+    """Carry the gradient of an edge function's coefficients to the corners that it runs through.
+
+    Those are `first` and `second` of the triangle, vertices j and k; their clip x, y and w have columns x, y and w of `sums`.
+    """
+    of_first = _cross(clip[k, 0], clip[k, 1], clip[k, 3], sum_x, sum_y, sum_1)
+    of_second = _cross(sum_x, sum_y, sum_1, clip[j, 0], clip[j, 1], clip[j, 3])
+    sums[first, x] += of_first[0]
+    sums[first, y] += of_first[1]
+    sums[first, w] += of_first[2]
+    sums[second, x] += of_second[0]
+    sums[second, y] += of_second[1]
+    sums[second, w] += of_second[2]
 
 
 @njit(nogil=True, cache=True, error_model="numpy")
 def rasterize_gradient(start, stop, clip, faces, base, pixels, starts, triangles, gradient, corners):
     """Gradient of visible triangles start..stop of one item with respect to their corners: corners[t] is (3, 4), summed in pixel order."""
     height, width = gradient.shape[0], gradient.shape[1]
-    sx, sy = 2.0 / width, 2.0 / height
+    sums = np.empty((3, 4))
     for t in range(start, stop):
         face = triangles[t]
         i, j, k = faces[face, 0] + base, faces[face, 1] + base, faces[face, 2] + base
-        corners[t] = 0.0
+        edge_0, edge_1, edge_2 = edge_through(clip, j, k), edge_through(clip, k, i), edge_through(clip, i, j)
+        sums[:] = 0.0
+        x0, y0, s0, x1, y1, s1, x2, y2, s2 = 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0
         for slot in range(starts[t], starts[t + 1]):
-            row, column = pixels[slot] // width, pixels[slot] % width
-            px, py = (column + 0.5) * sx - 1.0, (row + 0.5) * sy - 1.0
-            _add_pixel_gradient(clip, i, j, k, px, py, gradient[row, column], corners[t])
+            row = pixels[slot] // width
+            column = pixels[slot] - row * width
+            x, y = (column + 0.5) * (2.0 / width) - 1.0, (row + 0.5) * (2.0 / height) - 1.0
+            u, v, o, inverse = weights_at(edge_0, edge_1, edge_2, x, y)
+            z, w = u * clip[i, 2] + v * clip[j, 2] + o * clip[k, 2], u * clip[i, 3] + v * clip[j, 3] + o * clip[k, 3]
+            g_z = gradient[row, column, 2] / w
+            g_w = -g_z * z / w
+            for corner, weight in ((0, u), (1, v), (2, o)):
+                sums[corner, 2] += weight * g_z
+                sums[corner, 3] += weight * g_w
+            g_u = gradient[row, column, 0] + g_z * clip[i, 2] + g_w * clip[i, 3]
+            g_v = gradient[row, column, 1] + g_z * clip[j, 2] + g_w * clip[j, 3]
+            g_o = g_z * clip[k, 2] + g_w * clip[k, 3]
+            mean = g_u * u + g_v * v + g_o * o
+            g0, g1, g2 = (g_u - mean) * inverse, (g_v - mean) * inverse, (g_o - mean) * inverse
+            x0, y0, s0 = x0 + g0 * x, y0 + g0 * y, s0 + g0
+            x1, y1, s1 = x1 + g1 * x, y1 + g1 * y, s1 + g1
+            x2, y2, s2 = x2 + g2 * x, y2 + g2 * y, s2 + g2
+        add_edge_gradient(sums, 0, 1, 3, clip, 1, 2, j, k, x0, y0, s0)
+        add_edge_gradient(sums, 0, 1, 3, clip, 2, 0, k, i, x1, y1, s1)
+        add_edge_gradient(sums, 0, 1, 3, clip, 0, 1, i, j, x2, y2, s2)
+        corners[t] = sums
 
 
 @njit(nogil=True, cache=True, error_model="numpy")
