@@ -46,6 +46,16 @@ def check_attributes(attributes: Tensor, batch: int, vertices: int) -> None:
         raise InputError(f"attributes have shape {tuple(attributes.shape)}; the rasterization has {batch} items, {vertices} vertices")
 
 
+def check_texture(texture: Tensor, uv: Tensor) -> None:
+    """Refuse a texture that cannot be looked up at `uv`; see `Rasterizer.texture`.
+
+    Raises:
+        InputError: it has no texel, or another number of items.
+    """
+    if texture.shape[0] not in (1, uv.shape[0]) or 0 in texture.shape:
+        raise InputError(f"texture has shape {tuple(texture.shape)}; it needs 1 or {uv.shape[0]} items of at least one texel")
+
+
 def count_vertices(rasterized: Rasterized, backend: str) -> int:
     """How many vertices an item has, where that is all that the backend keeps (`Rasterized.private`).
 

@@ -10,6 +10,7 @@ from torch.autograd.function import once_differentiable
 
 from invgraphics.errors import InputError
 from renderers.rasterize import antialias_kernels, image_kernels, raster_kernels
+from renderers.rasterize.checks import check_attributes, check_texture
 from renderers.rasterize.drawing import GRAIN, Drawing, bin_triangles
 from renderers.rasterize.protocol import Rasterized
 from renderers.rasterize.topology import EdgeTopology
@@ -85,8 +86,7 @@ class CpuRasterizer:
         self, texture: Float[Tensor, "bt ht wt c"], uv: Float[Tensor, "b h w 2"], boundary: Literal["wrap", "clamp"] = "wrap"
     ) -> Float[Tensor, "b h w c"]:
         """See the protocol."""
-        if texture.shape[0] not in (1, uv.shape[0]) or 0 in texture.shape:
-            raise InputError(f"texture has shape {tuple(texture.shape)}; it needs 1 or {uv.shape[0]} items of at least one texel")
+        check_texture(texture, uv)
         return _Texture.apply(texture.to(uv.dtype), uv, boundary == "wrap", self.workers)
 
     def antialias(
@@ -139,11 +139,10 @@ def _drawing_of(rasterized: Rasterized) -> Drawing:
 def _attribute_bases(attributes: Tensor, drawing: Drawing, n_faces: int) -> np.ndarray:
     """First row of each item's attributes in the flattened attributes."""
     items = drawing.items
-    vertices = items[0, 3] if len(items) else 0
+    vertices = int(items[0, 3]) if len(items) else 0
     if n_faces != len(drawing.faces):
         raise InputError(f"{n_faces} triangles are given; the rasterization drew {len(drawing.faces)}")
-    if attributes.shape[-2] != vertices or (attributes.ndim == 3 and attributes.shape[0] != len(items)):
-        raise InputError(f"attributes have shape {tuple(attributes.shape)}; the rasterization has {len(items)} items, {vertices} vertices")
+    check_attributes(attributes, len(items), vertices)
     return np.arange(len(items)) * vertices if attributes.ndim == 3 else np.zeros(len(items), dtype=np.int64)
 
 

@@ -8,7 +8,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from invgraphics.errors import InputError, MissingDependencyError
-from renderers.rasterize.checks import check_attributes, check_geometry, count_vertices
+from renderers.rasterize.checks import check_attributes, check_geometry, check_texture, count_vertices
 from renderers.rasterize.protocol import Rasterized
 from renderers.rasterize.topology import EdgeTopology
 from renderers.rasterize.torch_operations import TorchOperations
@@ -95,7 +95,9 @@ class NvdiffrastRasterizer(TorchOperations):
         self, texture: Float[Tensor, "bt ht wt c"], uv: Float[Tensor, "b h w 2"], boundary: Literal["wrap", "clamp"] = "wrap"
     ) -> Float[Tensor, "b h w c"]:
         """See the protocol."""
-        return self._operations.texture(texture.contiguous(), uv.contiguous(), filter_mode="linear", boundary_mode=boundary)
+        check_texture(texture, uv)
+        texels = texture.to(uv.dtype).contiguous()
+        return self._operations.texture(texels, uv.contiguous(), filter_mode="linear", boundary_mode=boundary)
 
     def antialias(
         self,

@@ -7,6 +7,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
+from renderers.rasterize.checks import check_texture
 from renderers.rasterize.protocol import Rasterized
 
 
@@ -31,6 +32,7 @@ class TorchOperations(ABC):
         self, texture: Float[Tensor, "bt ht wt c"], uv: Float[Tensor, "b h w 2"], boundary: Literal["wrap", "clamp"] = "wrap"
     ) -> Float[Tensor, "b h w c"]:
         """See the protocol."""
+        check_texture(texture, uv)
         items, rows, columns, _ = texture.shape
         x, y = uv[..., 0] * columns - 0.5, uv[..., 1] * rows - 0.5
         left, top = x.detach().floor(), y.detach().floor()

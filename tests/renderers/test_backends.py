@@ -154,6 +154,13 @@ def test_looks_textures_up_as_the_cpu_does(backend, boundary):
         torch.testing.assert_close(other, one, rtol=0, atol=tolerance * max(1.0, float(one.abs().max())))
 
 
+@pytest.mark.parametrize("shape", [(1, 0, 4, 3), (3, 4, 4, 3)])
+def test_refuses_textures_that_cannot_be_looked_up(backend, shape):
+    dtype, device, _ = settings(backend)
+    with pytest.raises(InputError, match="texture has shape"):
+        backend.texture(torch.zeros(shape, dtype=dtype, device=device), torch.zeros(2, 8, 8, 2, dtype=dtype, device=device))
+
+
 def test_refuses_what_cannot_be_drawn(backend):
     dtype, device, _ = settings(backend)
     vertices, faces = sphere(1, (0.0, 0.0, 1.0), 0.3, dtype)
