@@ -141,3 +141,19 @@ def test_topology_of_open_closed_and_branching_meshes():
     assert sorted(topology.opposite[: topology.starts[1]].tolist()) == [2, 3, 4]
     assert topology.components[:3].unique().numel() == 1
     assert topology.components[3] != topology.components[0]
+
+
+def test_topology_of_a_hub_and_of_triangles_that_disagree():
+    spokes = 60
+    rim = torch.arange(1, spokes + 1)
+    fan = torch.stack([torch.zeros_like(rim), rim, rim.roll(-1)], dim=1)
+    fan[7] = fan[7].flip(0)
+    topology = build_topology(fan)
+    assert len(topology.edges) == 2 * spokes
+    assert topology.edges[:spokes].tolist() == [[0, k] for k in range(1, spokes + 1)]
+    for edge, (start, stop) in zip(topology.edges.tolist(), topology.starts.unfold(0, 2, 1).tolist(), strict=True):
+        for slot in range(start, stop):
+            corners = fan[topology.edge_faces[slot]].tolist()
+            follows = corners[(corners.index(edge[0]) + 1) % 3] == edge[1]
+            assert topology.directions[slot] == (1 if follows else -1)
+            assert set(corners) == {*edge, int(topology.opposite[slot])}
