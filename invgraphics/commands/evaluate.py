@@ -2,6 +2,7 @@
 
 import argparse
 import json
+import math
 import os
 import platform
 import time
@@ -39,7 +40,7 @@ from invgraphics.report.gallery import write_gallery
 from invgraphics.report.html import count
 from optim.options import INGREDIENTS, ReconstructionOptions
 
-_COLUMNS = {"cd_l1_mm": "CD mm", "f5": "F@5", "f10": "F@10", "nc": "NC", "iou": "IoU", "accuracy_mm": "acc.", "completeness_mm": "comp."}
+_COLUMNS = {"cd_l1_mm": "CD mm", "f5": "F@5", "f10": "F@10", "nc": "NC", "iou": "IoU", "add_s_mm": "ADD-S mm"}
 _CHECK_COLUMNS = {
     "depth_mm": "depth",
     "silhouette_iou": "silh.",
@@ -50,6 +51,7 @@ _CHECK_COLUMNS = {
     "turned_degrees": "turned",
 }
 """In millimetres, percent, decibels, millimetres, millimetres, millimetres, degrees."""
+_SHARES = {"stable": "stable", "closed": "closed", "add_s_auc": "ADD-S AUC"}
 _WORST_SHOWN = 5
 _SETTINGS = "settings.json"
 
@@ -278,9 +280,9 @@ def _build_table(results: Sequence[ObjectResult]) -> Table:
     for column in _COLUMNS.values():
         table.add_column(column, justify="right", no_wrap=True, min_width=5)
     for row, values in average(results).items():
-        table.add_row(row, *(f"{values[key]:.2f}" for key in _COLUMNS))
+        table.add_row(row, *(_format(values[key]) for key in _COLUMNS))
     for result in worst_first(results)[:_WORST_SHOWN]:
-        cells = [f"{getattr(result.scores, key):.2f}" for key in _COLUMNS] if result.scores else ["missing"]
+        cells = [_format(getattr(result.scores, key)) for key in _COLUMNS] if result.scores else ["missing"]
         table.add_row(f"{result.image}/{result.mask_index} {result.name}", *cells, style="dim")
     return table
 
@@ -288,14 +290,18 @@ def _build_table(results: Sequence[ObjectResult]) -> Table:
 def _build_check_table(results: Sequence[ObjectResult]) -> Table:
     """What needs no truth: agreement with the image, contact, stability."""
     shares = measure_shares(results)
-    title = f"stable {shares['stable']:.0f} %, closed {shares['closed']:.0f} %, ADD-S AUC {shares['add_s_auc']:.1f} %"
+    title = ", ".join(f"{name} {_format(shares[key])} %" for key, name in _SHARES.items() if not math.isnan(shares[key]))
     table = Table(title=title, title_justify="left", box=SIMPLE_HEAD)
     table.add_column("", no_wrap=True)
     for column in _CHECK_COLUMNS.values():
         table.add_column(column, justify="right", no_wrap=True)
     for row, values in average(results).items():
-        table.add_row(row, *(f"{values[key]:.2f}" for key in _CHECK_COLUMNS))
+        table.add_row(row, *(_format(values[key]) for key in _CHECK_COLUMNS))
     return table
+
+
+def _format(value: float) -> str:
+    return "–" if math.isnan(value) else f"{value:.2f}"
 
 
 def _list_remarks(done: Sequence[ImageResult], results: Sequence[ObjectResult]) -> Iterator[str]:

@@ -66,7 +66,7 @@ def write_gallery(
 ) -> None:
     """Writes the page. `pictures` are by image and mask index; objects without any are shown by their scores alone."""
     known = [result for result in results if result.scores or result.missing]
-    body = _summarize(known, results)
+    body = _summarize(known, results) + _tabulate_averages(known, results)
     if known:
         body += _tabulate_groups("By kind", average_by_category(known)) + _tabulate_hypotheses(known)
         body += _tabulate_groups("By name", average_by_name(known), folded=True)
@@ -95,6 +95,17 @@ def _summarize(known: Sequence[ObjectResult], results: Sequence[ObjectResult]) -
             (_format(shares["stable"], "%"), f"stand still: moved by at most {STABLE_MM:.0f} mm and {STABLE_DEGREES:.0f}°"),
         ]
     return key_figures(figures)
+
+
+def _tabulate_averages(known: Sequence[ObjectResult], results: Sequence[ObjectResult]) -> str:
+    """Mean and median of every score."""
+    parts = [(SCORE_COLUMNS, known), (CHECK_COLUMNS, [result for result in results if result.checks])]
+    tables = []
+    for columns, rows in parts:
+        if rows:
+            header = ["", *(f"{label}, {unit}" for label, unit in columns.values())]
+            tables.append(table(header, [[name, *(_format(values[key]) for key in columns)] for name, values in average(rows).items()]))
+    return section("Over all objects", *tables)
 
 
 def _tabulate_groups(title: str, groups: Mapping[str, Mapping[str, float | int]], folded: bool = False) -> str:

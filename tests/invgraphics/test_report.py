@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from invgraphics.camera import Camera
-from invgraphics.evaluation import ObjectResult
+from invgraphics.evaluation import ObjectChecks, ObjectResult
 from invgraphics.geometry.mesh import Mesh, icosphere
 from invgraphics.grasp import Grasp
 from invgraphics.metrics import ShapeScores
@@ -239,17 +239,21 @@ def test_images_come_back_from_their_data_uris():
 
 
 def test_the_gallery_shows_the_worst_first_and_says_what_is_missing(tmp_path):
+    checks = ObjectChecks(1.75, 93.5, 28.5, 0.0, 0.0, math.nan, math.nan, closed=False)
     results = [
-        ObjectResult("000001", 0, "good", _scores(1.0)),
+        ObjectResult("000001", 0, "good", _scores(1.0), checks=checks, hypothesis="shell", candidates={"shell": 2.5, "hull": 1.5}),
         ObjectResult("000001", 1, "bad", _scores(9.0)),
         ObjectResult("000002", 0, "lost <x>", None, "no depth"),
+        ObjectResult("000002", 1, "unknown", None, checks=checks),
     ]
     uri = encode_png(np.zeros((4, 4, 3), np.uint8))
     pictures = {("000001", k): GalleryPictures([("image", uri)] * 4, [uri] * 3, [uri] * 3) for k in range(2)}
     write_gallery(tmp_path / "gallery.html", "set", "2 images", results, pictures, "footer")
     page = _read_page(tmp_path / "gallery.html")
-    assert page.text.index("1. lost <x>") < page.text.index("2. bad") < page.text.index("3. good")
+    assert page.text.index("1. lost <x>") < page.text.index("2. bad") < page.text.index("3. good") < page.text.index("4. unknown")
     assert "Missing: no depth" in page.text
     assert "5.00 mm" in page.text
     assert f"{2 * 82.5 / 3:.1f} %" in page.text
     assert len(page.sources) == 20
+    for said in ("median", "silhouette 93.5 %", "moved –", "the mesh is not closed", "completed as shell", "hull 1.5 mm · shell 2.5 mm"):
+        assert said in page.text
