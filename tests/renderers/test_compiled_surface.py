@@ -6,12 +6,11 @@ import pytest
 import torch
 from torch import Tensor
 
-from invgraphics.errors import InputError
 from invgraphics.geometry.mesh import Mesh
 from invgraphics.scene import Scene
 from invgraphics.transforms import rigid
 from renderers.mesh_renderer import MeshRenderer, build_layout
-from renderers.protocol import Rendered, make_renderer
+from renderers.protocol import Rendered
 from renderers.rasterize import make_rasterizer
 from tests.renderers.scenes import two_objects, with_object
 
@@ -98,11 +97,3 @@ def test_whole_scenes_have_the_same_bits_with_any_number_of_threads():
         rendered = renderer(scene, scene.camera)
         results.append([*vars(rendered).values(), *torch.autograd.grad(measure_all(rendered), leaves)])
     assert all(torch.equal(a, b) for other in results[1:] for a, b in zip(results[0], other, strict=True))
-
-
-def test_triangles_that_name_missing_vertices_are_named():
-    scene = make_scene("coloured")
-    faces = scene.objects[1].mesh.faces.clone()
-    faces[3, 1] = 10**6
-    with pytest.raises(InputError, match=r"there are \d+ vertices"):
-        make_renderer("cpu")(with_object(scene, 1, mesh=replace(scene.objects[1].mesh, faces=faces)), scene.camera)
