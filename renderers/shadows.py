@@ -1,14 +1,19 @@
-"""Which shadows objects cast, chosen by name: what a renderer asks for each image, and then for each list of surface points."""
+"""Which shadows objects cast: what a renderer asks for once an image, and then for each list of surface points."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import torch
 from torch import Tensor
 
 from invgraphics.errors import InputError
+from invgraphics.geometry.mesh import Mesh
 from invgraphics.scene import Scene
 from renderers.ellipsoid_shadows import cast_ellipsoid_shadows
+from renderers.mesh_shadows import look_past_meshes
+from renderers.rasterize import EdgeTopology, Rasterizer
 from renderers.rasterize.workers import Workers
+from renderers.shading import direct_lights
+from renderers.shadow_maps import draw_shadow_maps
 
 Visibility = Callable[[Tensor, Tensor, Tensor], Tensor | None]
 """World positions (n, 3), unit normals (n, 3) and owners (n,) of points to the share of each direct light that they see (k, n): None for
@@ -34,5 +39,25 @@ def see_past_ellipsoids(scene: Scene, workers: Workers, light_radius: float = 0.
 
     def look(positions: Tensor, normals: Tensor, owners: Tensor) -> Tensor:
         return cast_ellipsoid_shadows(positions, scene.lights, poses, radii, owners, workers, light_radius)
+
+    return look
+
+
+def see_past_meshes(
+    scene: Scene, meshes: Sequence[Mesh], topology: EdgeTopology, rasterizer: Rasterizer, workers: Workers, size: int
+) -> Visibility:
+    """The `Visibility` of scenes whose objects cast the shadows of their meshes, drawn as maps of `size` x `size` texels an object and
+    light; see `renderers.shadow_maps`. `topology` holds the triangles of all meshes, in the order of the objects.
+    """
+    lights = direct_lights(scene.lights)
+    if not scene.objects or not lights:
+        return see_everything
+    maps = [draw_shadow_maps(scene, light, meshes, topology, rasterizer, size) for light in lights]
+
+    def look(positions: Tensor, normals: Tensor, owners: Tensor) -> Tensor:
+        nothing = positions.new_ones(len(positions))
+        return torch.stack(
+            [nothing if of_one is None else look_past_meshes(of_one, positions, normals, owners, workers) for of_one in maps]
+        )
 
     return look
