@@ -16,6 +16,7 @@ import resource
 import time
 from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor
+from dataclasses import asdict
 from multiprocessing import get_context
 from pathlib import Path
 
@@ -27,6 +28,7 @@ from renderers.mesh_renderer import build_layout
 from renderers.protocol import make_renderer
 from renderers.rasterize import make_rasterizer
 from tests.benchmarks import rendering_peers, rendering_plot, rendering_scenes
+from tests.benchmarks.rendering_limits import compute_least_bytes, compute_memory_limit
 
 SIZES = ((128, 128), (240, 320), (480, 640), (720, 1280))
 SUBDIVISIONS = (2, 3, 4, 5, 6, 7)
@@ -118,6 +120,12 @@ def fit_costs(cases: list[dict], what: str) -> dict[str, float]:
     return dict(zip(names, coefficients.tolist(), strict=True)) | {"median_relative_error": float(np.median(error))}
 
 
+def compare_with_memory(step_s: float, bytes_per_s: float) -> dict[str, float]:
+    """How far the step of the five shaded objects is from the time that memory alone would take."""
+    scene = rendering_scenes.five_objects((480, 640))
+    return asdict(compute_memory_limit(compute_least_bytes(scene, scene.camera), bytes_per_s, step_s))
+
+
 def measure_bandwidth() -> float:
     """Bytes a second of a copy that fits no cache (read and written bytes counted)."""
     source = torch.zeros(64 * 2**20, dtype=torch.uint8)
@@ -151,6 +159,9 @@ def _print_results(result: dict) -> None:
         forward, step = (f"{1e3 * scene[what]['median_s']:.1f} ms" for what in ("forward", "step"))
         busy = f"{1e3 * scene['step']['least_processor_s']:.1f} ms"
         print(f"five shaded objects, 640x480, {scene['threads']} threads: forward {forward}, with gradient {step} (processor {busy})")
+    limit = result["memory_limit"]
+    touched = f"{limit['least_bytes'] / 1e6:.1f} MB that must be touched take {1e3 * limit['limit_s']:.1f} ms at a copy's bandwidth"
+    print(f"{touched}; the step with gradient takes {limit['ratio']:.1f} times as long")
     for name, peer in result["peers"].items():
         if "failed" in peer:
             print(f"{name}: could not run here: {peer['failed']}")
@@ -184,6 +195,7 @@ def main() -> None:
     memory = measure_memory(SUBDIVISIONS[-1], (480, 640))
     result = {"machine": machine, "cases": cases, "scenes": scenes, "fits": fits, "peers": peers, "memory": memory}
     result["copy_bytes_per_s"] = measure_bandwidth()
+    result["memory_limit"] = compare_with_memory(scenes[-1]["step"]["median_s"], result["copy_bytes_per_s"])
     _print_results(result)
     options.out.parent.mkdir(parents=True, exist_ok=True)
     options.out.write_text(json.dumps(result, indent=1))

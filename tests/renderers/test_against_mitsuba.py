@@ -162,7 +162,7 @@ def test_a_lit_mesh_has_the_radiance_that_mitsuba_computes(shape, metallic):
     assert ((ratio - 1).abs() < 0.05).float().mean() > 0.95
 
 
-@pytest.mark.parametrize(("shape", "caster"), [("sphere", "ellipsoids")])
+@pytest.mark.parametrize(("shape", "caster"), [("sphere", "ellipsoids"), ("sphere", "meshes"), ("box", "meshes")])
 def test_a_shadow_on_the_plane_lies_where_mitsuba_casts_it(shape, caster):
     scene = make_scene(MESHES[shape](), 0.0)
     lifted = rigid(so3_exp(torch.tensor([0.3, 0.2, 0.5])), torch.tensor([0.01, 0.0, 0.2]))
