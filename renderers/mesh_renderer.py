@@ -8,7 +8,6 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from invgraphics.camera import Camera
-from invgraphics.errors import InputError
 from invgraphics.geometry.mesh import Mesh, icosphere
 from invgraphics.scene import Scene, SceneObject, SurfaceMaterial
 from invgraphics.transforms import transform_points
@@ -21,7 +20,7 @@ from renderers.rasterize import EdgeTopology, Rasterizer, build_topology
 from renderers.rasterize.cpu import CpuRasterizer
 from renderers.rasterize.drawing import find_crossings
 from renderers.rasterize.workers import Workers
-from renderers.shadows import Visibility, check_shadows, see_everything, see_past_ellipsoids, see_past_meshes
+from renderers.shadows import MeshShadows, Visibility, check_shadows, see_everything, see_past_ellipsoids, see_past_meshes
 from renderers.support_plane import compute_plane_depth
 from renderers.textures import look_up_textures
 from renderers.vertex_normals import compute_vertex_normals
@@ -97,14 +96,12 @@ class MeshRenderer:
         rasterizer: the backend.
         shadows: what casts shadows on the plane and on the objects: "none", "ellipsoids" (the objects' own; see
             `renderers.shading.compute_ellipsoid_shadows`) or "meshes" (see `renderers.shadow_maps`). All differentiable.
-        shadow_map_size: texels along each side of the map of one object and one light, for the shadows of meshes.
+        mesh_shadows: how fine and how soft the shadows of meshes are; their defaults, unless given.
     """
 
-    def __init__(self, rasterizer: Rasterizer, shadows: Shadows = "ellipsoids", shadow_map_size: int = 256):
+    def __init__(self, rasterizer: Rasterizer, shadows: Shadows = "ellipsoids", mesh_shadows: MeshShadows | None = None):
         check_shadows(shadows, ("none", "ellipsoids", "meshes"))
-        if shadow_map_size < 16:
-            raise InputError(f"shadow maps have {shadow_map_size} texels a side; they need 16 at least")
-        self.shadow_map_size = shadow_map_size
+        self.mesh_shadows = mesh_shadows or MeshShadows()
         self.rasterizer = rasterizer
         self.shadows = shadows
         self.name = rasterizer.name
@@ -151,7 +148,7 @@ class MeshRenderer:
             return see_past_ellipsoids(scene, self._workers)
         if self.shadows == "meshes":
             meshes = [object_mesh(item) for item in scene.objects]
-            return see_past_meshes(scene, meshes, layout.topology, self.rasterizer, self._workers, self.shadow_map_size)
+            return see_past_meshes(scene, meshes, layout.topology, self.rasterizer, self._workers, self.mesh_shadows)
         return see_everything
 
     def _find_surface_compiled(self, scene: Scene, camera: Camera, layout: SceneLayout) -> tuple[_Surface, _Compose]:

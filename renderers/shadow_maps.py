@@ -10,7 +10,7 @@ through all of this: covered shares (antialiased silhouettes), depths, and where
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from jaxtyping import Float, Int
@@ -59,6 +59,26 @@ class _View:
     """See `ShadowMaps.limits`."""
     texel: Float[Tensor, ""]
     """See `ShadowMaps.texels`; no gradient."""
+
+
+def spread_light(
+    light: PointLight | DirectionalLight, target: Tensor, samples: int, half_angle: float
+) -> list[PointLight | DirectionalLight]:
+    """The light as `samples` lights on a disc that `target` (world frame) sees under a half angle (radians); the light itself for one.
+
+    They lie on Vogel's spiral (1979), which fills a disc evenly. Each stands for the whole light: take the mean of what they give.
+    """
+    if samples == 1:
+        return [light]
+    is_point = isinstance(light, PointLight)
+    away = light.position - target if is_point else -light.direction
+    across = _look_along(torch.nn.functional.normalize(away.detach(), dim=0))[:2]
+    number = torch.arange(samples, dtype=away.dtype, device=away.device)
+    radius, turn = ((number + 0.5) / samples).sqrt(), number * (torch.pi * (3 - 5**0.5))
+    offsets = half_angle * away.detach().norm() * torch.stack([radius * turn.cos(), radius * turn.sin()], dim=1) @ across
+    if is_point:
+        return [replace(light, position=light.position + offset) for offset in offsets]
+    return [replace(light, direction=light.direction + offset) for offset in offsets]
 
 
 def draw_shadow_maps(

@@ -18,6 +18,7 @@ from renderers.protocol import make_renderer
 from renderers.rasterize import RASTERIZERS, Rasterizer, make_rasterizer
 from renderers.rasterize.workers import Workers
 from renderers.shadow_maps import ShadowMaps, draw_shadow_maps
+from renderers.shadows import MeshShadows, see_past_meshes
 from tests.helpers import finite_difference
 from tests.renderers.scenes import material, two_objects, with_object
 
@@ -281,4 +282,27 @@ def test_shadows_that_a_renderer_has_not_are_answered_with_those_it_has():
     with pytest.raises(InputError, match="'meshes'; choose one of none, ellipsoids"):
         make_renderer("raycast", shadows="meshes")
     with pytest.raises(InputError, match="16 at least"):
-        MeshRenderer(make_rasterizer("cpu"), "meshes", shadow_map_size=4)
+        MeshShadows(size=4)
+    with pytest.raises(InputError, match="1 is the least"):
+        MeshShadows(samples=0)
+
+
+@pytest.mark.parametrize("name", ["point", "directional"])
+def test_penumbrae_show_as_much_of_the_lights_disc_as_is_free(name):
+    """A wall's edge at two heights above the plane; the share of a disc behind a straight edge is known in closed form."""
+    half_angle, light = 0.1, PointLight(torch.tensor([0.0, 0.0, 2.0]).double(), WHITE)
+    if name == "directional":
+        light = DirectionalLight(torch.tensor([0.0, 0.0, -1.0]).double(), WHITE)
+    for height in (0.05, 0.2):
+        wall = as_object("wall", trimesh.creation.box((0.3, 0.6, 1e-3)), (0.0, 0.0, 0.0), (-0.15, 0.0, height))
+        scene = replace(make_scene(light), objects=(wall,))
+        meshes, topology = [wall.mesh], build_layout(scene).topology
+        look = see_past_meshes(scene, meshes, topology, make_rasterizer("cpu"), Workers(), MeshShadows(256, 64, half_angle))
+        x = torch.linspace(-0.04, 0.04, 81, dtype=torch.float64)
+        points = torch.stack([x, torch.zeros_like(x), torch.zeros_like(x)], dim=1)
+        found = look(points, torch.tensor([0.0, 0.0, 1.0], dtype=torch.float64).expand_as(points), torch.full((81,), -1))[0]
+        # Where the disc's part begins that the wall leaves free, in radii of the disc from its centre.
+        radius = half_angle * (light.position - wall.T_world_object[:3, 3]).norm() if name == "point" else half_angle
+        begin = ((x - 2.0 * x / height if name == "point" else -x / height) / radius).clamp(-1, 1)
+        expected = (begin.acos() - begin * (1 - begin**2).sqrt()) / torch.pi
+        torch.testing.assert_close(found, expected, atol=0.05, rtol=0)
