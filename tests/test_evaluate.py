@@ -1,6 +1,7 @@
 import io
 import json
 import math
+import os
 import re
 import shutil
 from contextlib import redirect_stdout
@@ -14,6 +15,8 @@ import trimesh
 
 from invgraphics.camera import Camera
 from invgraphics.cli import main
+from invgraphics.commands.evaluate import evaluate_images
+from invgraphics.commands.scoring import Job
 from invgraphics.datasets import GroundTruth
 from invgraphics.evaluation import (
     ObjectChecks,
@@ -32,6 +35,7 @@ from invgraphics.evaluation import (
 from invgraphics.geometry.mesh import Mesh, icosphere
 from invgraphics.metrics import ShapeScores
 from invgraphics.transforms import invert, rigid, so3_exp
+from optim.options import ReconstructionOptions
 from tests.helpers import SHARED_DATA, needs_shared_data
 
 HEIGHT, WIDTH, FOCAL = 120, 160, 160.0
@@ -234,6 +238,26 @@ def test_several_processes_do_what_one_does_to_the_bit(evaluated, frames, tmp_pa
     assert [Path(row["image"]).name for row in two["images"]] == ["second", "spoilt", "unmasked"]
     expected = [row for row in one["objects"] if row["image"] != "first"]
     assert two["objects"] == expected
+
+
+class _Deadly(str):
+    """The name of an image on which the process that is to read it dies."""
+
+    __slots__ = ()
+
+    def __reduce__(self):
+        return os._exit, (1,)
+
+
+def test_an_image_that_kills_its_process_takes_no_other_with_it(evaluated, frames, tmp_path):
+    images = [_Deadly(frames / "first"), str(frames / "second")]
+    job = Job(tmp_path, 3, ReconstructionOptions(), candidates=False)
+    results = {Path(result.image).name: result for result in evaluate_images(images, job, workers=2)}
+    assert "process died" in results["first"].failure
+    assert results["first"].objects[0].missing == results["first"].failure
+    rows = json.loads((evaluated[0] / "results.json").read_text())["objects"]
+    expected = [row for row in rows if row["image"] == "second"]
+    assert [describe_result(result) for result in results["second"].objects] == expected
 
 
 def test_a_run_goes_on_where_it_was_interrupted(evaluated, frames, tmp_path, capsys):

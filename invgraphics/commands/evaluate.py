@@ -160,7 +160,7 @@ def _evaluate_all(images: Sequence[str], job: Job, workers: int, console: Consol
         console.print(f"{count(len(recorded), 'image')} already done", highlight=False)
     with Progress(*columns, console=console, transient=True) as progress:
         task = progress.add_task("images", total=len(images), completed=len(recorded))
-        for result in _stream([image for image in images if image not in recorded], job, workers):
+        for result in evaluate_images([image for image in images if image not in recorded], job, workers):
             results[result.image] = result
             progress.advance(task)
             if result.failure:
@@ -168,7 +168,7 @@ def _evaluate_all(images: Sequence[str], job: Job, workers: int, console: Consol
     return [results[image] for image in images]
 
 
-def _stream(images: Sequence[str], job: Job, workers: int) -> Iterator[ImageResult]:
+def evaluate_images(images: Sequence[str], job: Job, workers: int) -> Iterator[ImageResult]:
     """Results as they come. Where a process dies, it takes its pool with it: what was not done then gets a process for each image."""
     if workers == 1:
         yield from (evaluate_image(image, job) for image in images)
