@@ -4,7 +4,6 @@ import torch
 from torch import Tensor
 
 from invgraphics.errors import InputError
-from renderers.rasterize.protocol import Rasterized
 
 LARGEST_ID = 2**24 - 1
 """More triangles than this cannot be told apart in a float32 buffer."""
@@ -54,14 +53,3 @@ def check_texture(texture: Tensor, uv: Tensor) -> None:
     """
     if texture.shape[0] not in (1, uv.shape[0]) or 0 in texture.shape:
         raise InputError(f"texture has shape {tuple(texture.shape)}; it needs 1 or {uv.shape[0]} items of at least one texel")
-
-
-def count_vertices(rasterized: Rasterized, backend: str) -> int:
-    """How many vertices an item has, where that is all that the backend keeps (`Rasterized.private`).
-
-    Raises:
-        InputError: another backend has drawn it.
-    """
-    if not isinstance(rasterized.private, int):
-        raise InputError(f"this rasterization was made by another backend than {backend}")
-    return rasterized.private

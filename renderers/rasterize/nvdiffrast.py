@@ -4,21 +4,21 @@ from dataclasses import replace
 from typing import Literal
 
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Float
 from torch import Tensor
 
 from invgraphics.errors import InputError, MissingDependencyError
-from renderers.rasterize.checks import check_attributes, check_geometry, check_texture, count_vertices
+from renderers.rasterize.checks import check_texture
 from renderers.rasterize.protocol import Rasterized
+from renderers.rasterize.shared_operations import SharedOperations
 from renderers.rasterize.topology import EdgeTopology
-from renderers.rasterize.torch_operations import TorchOperations
 
 OLDEST_VERSION = (0, 3, 4)
 """Takes images of any size (0.3.3) and clips triangles rightly (0.3.4)."""
 _INSTALL = "pip install --no-build-isolation git+https://github.com/NVlabs/nvdiffrast (it needs CUDA's compiler)"
 
 
-class NvdiffrastRasterizer(TorchOperations):
+class NvdiffrastRasterizer(SharedOperations):
     """See `renderers.rasterize.protocol.Rasterizer`. CUDA and float32 only; sums of gradients come in no fixed order.
 
     Clip space and buffer layout are nvdiffrast's own, so tensors pass through unchanged but for int32 indices. It snaps vertices to a
@@ -52,25 +52,17 @@ class NvdiffrastRasterizer(TorchOperations):
         self._device = torch.empty(0, device=device or "cuda").device
         self._context = operations.RasterizeCudaContext(device=self._device)
 
-    def rasterize(
-        self,
-        clip: Float[Tensor, "b v 4"] | Float[Tensor, "v 4"],
-        faces: Int[Tensor, "f 3"],
-        size: tuple[int, int],
-        ranges: Int[Tensor, "b 2"] | None = None,
-        cull_back_faces: bool = False,
-    ) -> Rasterized:
-        """See the protocol. Culling draws the items of a batch one by one."""
+    def _draw(self, clip: Tensor, faces: Tensor, size: tuple[int, int], ranges: Tensor | None, culls: bool) -> Rasterized:
+        """Culling draws the items of a batch one by one."""
         if clip.device != self._device:
             raise InputError(f"clip coordinates lie on {clip.device}; this rasterizer draws on {self._device}")
-        check_geometry(clip, faces, size, ranges, (torch.float32,))
         vertices, batch = clip.shape[-2], len(clip) if ranges is None else len(ranges)
         if clip.numel() == 0 or len(faces) == 0 or batch == 0:
             return Rasterized(clip.new_zeros(batch, *size, 4), ranges, vertices)
         triangles = self._indices(faces)
         spans = None if ranges is None else ranges.to("cpu", torch.int32).contiguous()
         items = [(clip, triangles, spans)]
-        if cull_back_faces:
+        if culls:
             parts = [(item[None], None) for item in clip] if spans is None else [(clip, span[None]) for span in spans]
             items = [(points, _without_back_faces(points, triangles), span) for points, span in parts]
         drawn = [
@@ -80,15 +72,8 @@ class NvdiffrastRasterizer(TorchOperations):
         result = Rasterized(torch.cat(drawn), ranges, vertices)
         return self._with_depth_gradient(result, clip, faces) if clip.requires_grad else result
 
-    def interpolate(
-        self, attributes: Float[Tensor, "b v c"] | Float[Tensor, "v c"], rasterized: Rasterized, faces: Int[Tensor, "f 3"]
-    ) -> Float[Tensor, "b h w c"]:
-        """See the protocol."""
-        check_attributes(attributes, len(rasterized.buffer), count_vertices(rasterized, self.name))
-        if len(faces) == 0 or rasterized.buffer.numel() == 0 or attributes.numel() == 0:
-            return rasterized.buffer.new_zeros(*rasterized.buffer.shape[:3], attributes.shape[-1])
-        values = attributes.to(rasterized.buffer.dtype)
-        values = values if values.ndim == 3 or rasterized.ranges is not None else values[None]
+    def _interpolate(self, attributes: Tensor, rasterized: Rasterized, faces: Tensor) -> Tensor:
+        values = attributes if attributes.ndim == 3 or rasterized.ranges is not None else attributes[None]
         return self._operations.interpolate(values.contiguous(), rasterized.buffer.contiguous(), self._indices(faces))[0]
 
     def texture(

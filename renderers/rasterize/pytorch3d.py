@@ -11,11 +11,10 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from invgraphics.errors import MissingDependencyError
-from renderers.rasterize.checks import check_attributes, check_geometry, count_vertices
 from renderers.rasterize.cpu import CpuRasterizer
 from renderers.rasterize.protocol import Rasterized
+from renderers.rasterize.shared_operations import SharedOperations
 from renderers.rasterize.topology import EdgeTopology
-from renderers.rasterize.torch_operations import TorchOperations
 
 
 @dataclass(frozen=True)
@@ -34,7 +33,7 @@ class _Corners:
     """How many pieces each item of the batch has."""
 
 
-class Pytorch3dRasterizer(TorchOperations):
+class Pytorch3dRasterizer(SharedOperations):
     """See `renderers.rasterize.protocol.Rasterizer`. CPU and float32 only.
 
     Two of PyTorch3D's rules differ: a pixel whose centre lies exactly on an edge shows neither triangle, and triangles of less than
@@ -63,34 +62,19 @@ class Pytorch3dRasterizer(TorchOperations):
         self._rasterize_meshes, self._meshes, self._interpolate_faces = rasterize_meshes, Meshes, interpolate_face_attributes
         self._blends = CpuRasterizer()
 
-    def rasterize(
-        self,
-        clip: Float[Tensor, "b v 4"] | Float[Tensor, "v 4"],
-        faces: Int[Tensor, "f 3"],
-        size: tuple[int, int],
-        ranges: Int[Tensor, "b 2"] | None = None,
-        cull_back_faces: bool = False,
-    ) -> Rasterized:
-        """See the protocol."""
-        check_geometry(clip, faces, size, ranges, (torch.float32,))
+    def _draw(self, clip: Tensor, faces: Tensor, size: tuple[int, int], ranges: Tensor | None, culls: bool) -> Rasterized:
         corners = _collect_corners(clip, faces, ranges)
         buffer = clip.new_zeros(len(corners.counts), *size, 4)
         if len(corners.pieces):
-            buffer = self._draw(corners, buffer, cull_back_faces)
+            buffer = self._fill(corners, buffer, culls)
         return Rasterized(buffer, ranges, clip.shape[-2])
 
-    def interpolate(
-        self, attributes: Float[Tensor, "b v c"] | Float[Tensor, "v c"], rasterized: Rasterized, faces: Int[Tensor, "f 3"]
-    ) -> Float[Tensor, "b h w c"]:
-        """See the protocol."""
+    def _interpolate(self, attributes: Tensor, rasterized: Rasterized, faces: Tensor) -> Tensor:
         u, v = rasterized.buffer[..., None, :2].unbind(-1)
         ids, weights = rasterized.triangle_ids[..., None], torch.stack([u, v, 1 - u - v], dim=-1)
-        check_attributes(attributes, len(rasterized.buffer), count_vertices(rasterized, self.name))
-        if len(faces) == 0 or 0 in ids.shape:
-            return rasterized.buffer.new_zeros(*ids.shape[:3], attributes.shape[-1])
         if attributes.ndim == 3:
             ids = torch.where(ids >= 0, ids + len(faces) * torch.arange(len(ids))[:, None, None, None], -1)
-        values = attributes.to(weights.dtype)[..., faces, :].reshape(-1, 3, attributes.shape[-1])
+        values = attributes[..., faces, :].reshape(-1, 3, attributes.shape[-1])
         return self._interpolate_faces(ids, weights, values)[..., 0, :]
 
     def antialias(
@@ -104,7 +88,7 @@ class Pytorch3dRasterizer(TorchOperations):
         drawn = self._blends.adopt(rasterized.buffer, clip, topology.faces, rasterized.ranges)
         return self._blends.antialias(image, drawn, clip, topology)
 
-    def _draw(self, corners: _Corners, empty: Tensor, culls: bool) -> Tensor:
+    def _fill(self, corners: _Corners, empty: Tensor, culls: bool) -> Tensor:
         """The buffer (b, h, w, 4), from one that is empty."""
         height, width = empty.shape[1:3]
         cut = corners.weights @ corners.clip[corners.pieces]

@@ -4,15 +4,14 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Float
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
 from invgraphics.errors import InputError, MissingDependencyError
-from renderers.rasterize.checks import check_attributes, check_geometry
 from renderers.rasterize.protocol import Rasterized
+from renderers.rasterize.shared_operations import SharedOperations
 from renderers.rasterize.topology import EdgeTopology
-from renderers.rasterize.torch_operations import TorchOperations
 
 try:
     import warp as wp
@@ -38,7 +37,7 @@ class _Drawing:
     """(b, h, w) int32, -1 where nothing is drawn."""
 
 
-class WarpRasterizer(TorchOperations):
+class WarpRasterizer(SharedOperations):
     """See `renderers.rasterize.protocol.Rasterizer`. Computes in float64; on CUDA, sums of gradients come in no fixed order.
 
     A triangle is one thread's work: many small triangles suit it, a few that fill the image do not.
@@ -53,35 +52,24 @@ class WarpRasterizer(TorchOperations):
         """Start Warp: it looks for devices."""
         wp.init()
 
-    def rasterize(
-        self,
-        clip: Float[Tensor, "b v 4"] | Float[Tensor, "v 4"],
-        faces: Int[Tensor, "f 3"],
-        size: tuple[int, int],
-        ranges: Int[Tensor, "b 2"] | None = None,
-        cull_back_faces: bool = False,
-    ) -> Rasterized:
-        """See the protocol. At most 2^24 - 1 triangles."""
-        check_geometry(clip, faces, size, ranges, (torch.float32, torch.float64))
+    def _draw(self, clip: Tensor, faces: Tensor, size: tuple[int, int], ranges: Tensor | None, culls: bool) -> Rasterized:
         items = _build_items(clip, faces, ranges)
         points, triangles = clip.detach().reshape(-1, 4).double().contiguous(), faces.int().contiguous()
         keys = torch.full((len(items), *size), kernels.EMPTY, dtype=torch.int64, device=clip.device)
         buffer = torch.zeros(len(items), *size, 4, dtype=torch.float64, device=clip.device)
         most = int(items[:, 1].max()) if len(items) else 0
-        _launch(kernels.draw, (len(items), most), _vectors(points), triangles, items, *size, int(cull_back_faces), keys.reshape(-1))
+        _launch(kernels.draw, (len(items), most), _vectors(points), triangles, items, *size, int(culls), keys.reshape(-1))
         _launch(kernels.resolve, tuple(keys.shape), _vectors(points), triangles, items, keys, _vectors(buffer))
         ids = torch.where(keys == kernels.EMPTY, -1, keys % 2**24).int()
         drawing = _Drawing(points, triangles, items, ids)
         return Rasterized(_Rasterize.apply(clip, buffer.to(clip.dtype), drawing), ranges, drawing)
 
-    def interpolate(
-        self, attributes: Float[Tensor, "b v c"] | Float[Tensor, "v c"], rasterized: Rasterized, faces: Int[Tensor, "f 3"]
-    ) -> Float[Tensor, "b h w c"]:
-        """See the protocol."""
-        drawing = _drawing_of(rasterized)
-        batch, vertices = len(drawing.items), int(drawing.items[0, 3]) if len(drawing.items) else 0
-        check_attributes(attributes, batch, vertices)
-        return _Interpolate.apply(attributes.to(rasterized.buffer.dtype), rasterized.buffer, drawing)
+    def _interpolate(self, attributes: Tensor, rasterized: Rasterized, faces: Tensor) -> Tensor:
+        return _Interpolate.apply(attributes, rasterized.buffer, _drawing_of(rasterized))
+
+    def _count_vertices(self, rasterized: Rasterized) -> int:
+        items = _drawing_of(rasterized).items
+        return int(items[0, 3]) if len(items) else 0
 
     def antialias(
         self,
