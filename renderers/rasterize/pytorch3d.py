@@ -121,12 +121,12 @@ def _collect_corners(clip: Tensor, faces: Tensor, ranges: Tensor | None) -> _Cor
         drawn = [torch.arange(first, first + count) for first, count in ranges.tolist()]
         triangles = torch.cat([torch.arange(0), *drawn])
         corners = clip[faces[triangles]]
-    pieces, weights = _cut_at_near_plane((corners[..., 2] + corners[..., 3]).detach())
+    pieces, weights = cut_at_near_plane((corners[..., 2] + corners[..., 3]).detach())
     batch = len(clip) if ranges is None else len(ranges)
     return _Corners(corners, triangles, pieces, weights, torch.bincount(items[pieces], minlength=batch))
 
 
-def _cut_at_near_plane(heights: Float[Tensor, "f 3"]) -> tuple[Int[Tensor, " p"], Float[Tensor, "p 3 3"]]:
+def cut_at_near_plane(heights: Float[Tensor, "f 3"]) -> tuple[Int[Tensor, " p"], Float[Tensor, "p 3 3"]]:
     """Pieces of triangles above a plane, given their corners' signed heights: index of the triangle and weights of its corners.
 
     The pieces come in the order of the triangles. The weights carry no gradient: what a pixel shows does not depend on where the cut is.
