@@ -22,7 +22,6 @@ from optim.minimize import Limits, minimize
 from optim.steppers import LBFGS, Parameters
 from optim.threads import one_thread
 from renderers.protocol import PLANE_ID, Rendered
-from renderers.shading import material_at
 
 LIGHT_RADIUS = 0.07
 """Half angle of the light in radians, for the penumbrae."""
@@ -159,7 +158,8 @@ def _separate_albedo(
     """
     keep = surface.all.groups < surface.n_objects
     samples = surface.all.select(keep)
-    usual, metallic, roughness = material_at(materials, samples.groups)
+    usual = torch.stack([item.base_colour for item in materials])[samples.groups]
+    metallic, roughness = (torch.stack([getattr(item, name) for item in materials]) for name in ("metallic", "roughness"))
     black = fit.shade(parameters, samples, torch.zeros_like(usual), metallic, roughness)
     gain = fit.shade(parameters, samples, torch.ones_like(usual), metallic, roughness) - black
     floor = 0.1 * gain.median()

@@ -10,6 +10,8 @@ from invgraphics.camera import Camera
 from invgraphics.scene import AmbientLight, DirectionalLight, Light, Material, PointLight
 from optim.illumination import INDEPENDENT_SAMPLES, TEXTURE, Illumination, ShadowCasters, SurfaceSamples, cast_shadows
 from optim.steppers import Parameters
+from renderers.materials import shade_materials
+from renderers.rasterize.workers import Workers
 from renderers.shading import shade_ggx
 
 WHITE = 0.8
@@ -73,6 +75,7 @@ class AppearanceFit:
         self.casters = casters
         self.eye = camera.T_world_camera[:3, 3].detach()
         self.begin = start
+        self._workers = Workers()
         count = torch.bincount(samples.groups, minlength=samples.n_groups).clamp(min=1)
         level = (_sum_by_group(samples.colour, samples) / count[:, None]).mean(-1, keepdim=True)
         self.tolerances = TEXTURE * (level + 0.03)
@@ -107,22 +110,24 @@ class AppearanceFit:
         parameters: Parameters,
         samples: SurfaceSamples,
         base_colour: Float[Tensor, "n 3"],
-        metallic: Float[Tensor, "n 1"],
-        roughness: Float[Tensor, "n 1"],
+        metallic: Float[Tensor, " g"],
+        roughness: Float[Tensor, " g"],
         visible: Float[Tensor, "k n"] | None = None,
     ) -> Float[Tensor, "n 3"]:
-        """Radiance of samples; their `visible` share of the light is computed where it is not given."""
+        """Radiance of samples of g groups; their `visible` share of the light is computed where it is not given."""
         lights = self._lights(parameters)
-        views = torch.nn.functional.normalize(self.eye - samples.positions, dim=-1)
         if visible is None:
             visible = cast_shadows(samples, self.casters, lights)
-        return shade_ggx(samples.positions, samples.normals, views, base_colour, metallic, roughness, lights, visible)
+        white = base_colour.new_ones(3)
+        materials = [Material(white, *values) for values in zip(metallic, roughness, strict=True)]
+        points = (samples.positions, samples.normals, self.eye, base_colour, samples.groups)
+        return shade_materials(*points, materials, lights, visible, self._workers)
 
     def loss(self, parameters: Parameters) -> dict[str, Tensor]:
         """Negative log likelihood (Student's t, 3 degrees of freedom) of the colours as dielectrics, and of the priors."""
         groups = self.samples.groups
         odds = torch.tensor(_TYPICAL_ROUGHNESS[0]).logit().item()
-        roughness = (parameters["rough"] + odds).sigmoid()[groups]
+        roughness = (parameters["rough"] + odds).sigmoid()[:, 0]
         predicted = self.shade(parameters, self.samples, parameters["colour"].sigmoid()[groups], torch.zeros_like(roughness), roughness)
         residuals = (predicted - self.samples.colour) / self.tolerances[groups]
         terms = {"colour": _student_cost(residuals).sum() * min(1.0, INDEPENDENT_SAMPLES / len(groups))}
@@ -154,7 +159,7 @@ class AppearanceFit:
     ) -> tuple[Float[Tensor, "g 3"], Float[Tensor, " g"]]:
         """Base colours of the groups with this reflectance by reweighted least squares, and the mean cost of their pixels."""
         ones = torch.ones_like(samples.colour)
-        surface = (metallic * ones[:, :1], roughness * ones[:, :1], visible)
+        surface = (usual.new_full((len(usual),), metallic), usual.new_full((len(usual),), roughness), visible)
         black = self.shade(parameters, samples, 0 * ones, *surface)
         gain = self.shade(parameters, samples, ones, *surface) - black
         tolerance = self.tolerances[samples.groups]
