@@ -18,17 +18,17 @@ _POINTS_A_PART = 4096
 def look_past_meshes(
     maps: ShadowMaps, positions: Float[Tensor, "n 3"], normals: Float[Tensor, "n 3"], owners: Int[Tensor, " n"], workers: Workers
 ) -> Float[Tensor, " n"]:
-    """Share of the maps' light that n world points see; differentiable in positions and maps.
+    """Share of the maps' light that n world points see; differentiable in positions, shares and projections.
 
     Four texels are read in each map that a point projects into, each compared with the point's depth and weighed as in bilinear sampling.
     A point is in shadow from one texel's width behind the surface; on the object itself by as much more as the surface slants (two widths
-    for each unit of slope: `normals`, unit vectors, are used for that only). Points that face away from the light are not shaded by
-    their own object: their normal keeps them dark. Deterministic on the CPU.
+    for each unit of slope: `normals`, unit vectors, are used for that only). This comparison decides, and has no gradient. Points that face
+    away from the light are not shaded by their own object: their normal keeps them dark. Deterministic on the CPU.
     """
     if positions.device.type != "cpu":
         return look_with_tensors(maps, positions, normals, owners)
-    tables = (maps.projections, maps.owners, maps.limits, maps.texels, maps.light)
-    return _Look.apply(positions, maps.shares, maps.depths, maps.projections, normals, owners, tables[1:], workers)
+    tables = (maps.owners, maps.limits, maps.texels, maps.light)
+    return _Look.apply(positions, maps.shares, maps.projections, maps.depths, normals, owners, tables, workers)
 
 
 def look_with_tensors(
@@ -64,7 +64,7 @@ def _read_with_tensors(
         held = (i >= 0) & (j >= 0) & (i < size) & (j < size)
         i, j = i.clamp(0, size - 1), j.clamp(0, size - 1)
         weight = (u - column if right else 1 - u + column) * (v - row if below else 1 - v + row)
-        behind = (depth - depths[i, j]) / (texel * w) - bias
+        behind = ((depth - depths[i, j]) / (texel * w) - bias).detach()
         hidden = hidden + torch.where(held, weight * shares[i, j] * behind.clamp(0, 1), 0.0)
     return hidden
 
@@ -73,8 +73,8 @@ class _Look(torch.autograd.Function):
     """See `look_past_meshes`; `tables` are the maps' owners, limits, texels and light."""
 
     @staticmethod
-    def forward(ctx, positions, shares, depths, projections, normals, owners, tables, workers):
-        inputs = (positions, shares, depths, projections, normals, owners)
+    def forward(ctx, positions, shares, projections, depths, normals, owners, tables, workers):
+        inputs = (positions, shares, projections, depths, normals, owners)
         hidden = torch.empty((len(projections), len(positions)), dtype=positions.dtype)
         visible = torch.empty(len(positions), dtype=positions.dtype)
         ctx.save_for_backward(*inputs, hidden)
@@ -87,22 +87,22 @@ class _Look(torch.autograd.Function):
     @once_differentiable
     def backward(ctx, gradient):
         *inputs, hidden = ctx.saved_tensors
-        positions, shares, depths, projections, _, _ = inputs
+        positions, shares, projections, *_ = inputs
         parts = -(-len(positions) // _POINTS_A_PART)
         points = torch.empty_like(positions, memory_format=torch.contiguous_format)
         projection_parts = np.zeros((parts, *projections.shape))
-        of_shares, of_depths = (torch.zeros_like(values, memory_format=torch.contiguous_format) for values in (shares, depths))
+        of_shares = torch.zeros_like(shares, memory_format=torch.contiguous_format)
         arguments = (*_arguments(inputs, ctx.tables), hidden.numpy(), gradient.contiguous().numpy())
         run, split = ctx.workers.run, ctx.workers.split
         run(kernels.points_gradient, split(parts, 1), _POINTS_A_PART, *arguments, points.numpy(), projection_parts)
-        run(kernels.maps_gradient, [(m, m + 1) for m in range(len(shares))], *arguments, of_shares.numpy(), of_depths.numpy())
+        run(kernels.maps_gradient, [(m, m + 1) for m in range(len(shares))], *arguments, of_shares.numpy())
         of_projections = torch.from_numpy(projection_parts.sum(axis=0)).to(projections.dtype)
-        return points, of_shares, of_depths, of_projections, None, None, None, None
+        return points, of_shares, of_projections, None, None, None, None, None
 
 
 def _arguments(inputs: Sequence[Tensor], tables: Sequence[Tensor]) -> list[np.ndarray]:
     """The kernels' inputs, in their order; the small tables in float64."""
-    positions, shares, depths, projections, normals, owners = (tensor.detach().contiguous() for tensor in inputs)
+    positions, shares, projections, depths, normals, owners = (tensor.detach().contiguous() for tensor in inputs)
     view_owners, limits, texels, light = (tensor.detach() for tensor in tables)
     ordered = (
         positions,

@@ -2,7 +2,7 @@
 
 Of one light's maps, a view is `shares[m]`, `depths[m]` and row m of the tables: `projections` (4 x 4), `owners`, `limits`, `texels`; see
 `renderers.shadow_maps.ShadowMaps`. What the four texels around a point say lies in `taps`, a row each: weight, its slopes along the map's
-columns and rows, the share, how surely it is in front of the point (0 to 1), the slope of that with the point's depth, the index.
+columns and rows, the share, how surely it is in front of the point (0 to 1: this has no gradient), the index.
 """
 
 import numpy as np
@@ -11,7 +11,7 @@ from numba import njit
 BIAS, SLOPE_BIAS = 1.0, 2.0
 """Texels by which a point must lie behind a surface to be in its shadow: any, and, on the same object, for each unit of slope."""
 STEEPEST = 30.0
-_WEIGHT, _ALONG, _DOWN, _SHARE, _FRONT, _FRONT_SLOPE, _INDEX = 0, 1, 2, 3, 4, 5, 6
+_WEIGHT, _ALONG, _DOWN, _SHARE, _FRONT, _INDEX = 0, 1, 2, 3, 4, 5
 
 
 @njit(nogil=True, cache=True, error_model="numpy", inline="always")
@@ -52,13 +52,12 @@ def _read(shares, depths, x, y, depth, w, texel, bias, taps):
         across, down = s if right else 1.0 - s, t if below else 1.0 - t
         taps[tap, _WEIGHT] = across * down
         taps[tap, _ALONG], taps[tap, _DOWN] = (down if right else -down), (across if below else -across)
-        taps[tap, _SHARE], taps[tap, _FRONT], taps[tap, _FRONT_SLOPE], taps[tap, _INDEX] = 0.0, 0.0, 0.0, -1.0
+        taps[tap, _SHARE], taps[tap, _FRONT], taps[tap, _INDEX] = 0.0, 0.0, -1.0
         if i < 0 or j < 0 or i >= size or j >= size or shares[i, j] <= 0.0:
             continue
         behind = (depth - depths[i, j]) / width - bias
         taps[tap, _SHARE], taps[tap, _INDEX] = shares[i, j], i * size + j
         taps[tap, _FRONT] = min(max(behind, 0.0), 1.0)
-        taps[tap, _FRONT_SLOPE] = 1.0 / width if (behind > 0.0) & (behind < 1.0) else 0.0
         hidden += across * down * taps[tap, _SHARE] * taps[tap, _FRONT]
     return hidden
 
@@ -66,7 +65,7 @@ def _read(shares, depths, x, y, depth, w, texel, bias, taps):
 @njit(nogil=True, cache=True, error_model="numpy")
 def look(start, stop, positions, normals, point_owners, shares, depths, projections, owners, limits, texels, light, hidden, visible):
     """How much of points start..stop each view's object hides, and what all together leave visible."""
-    taps = np.empty((4, 7))
+    taps = np.empty((4, 6))
     for point in range(start, stop):
         slope, left = _slope(positions, normals, point, light), 1.0
         for m in range(len(owners)):
@@ -95,29 +94,23 @@ def _others(hidden, m, point):
 
 @njit(nogil=True, cache=True, error_model="numpy", inline="always")
 def _has_slope(taps):
-    """Whether what a point reads changes when it moves: not within an object's silhouette, and surely behind it."""
+    """Whether what a point reads changes when it or a silhouette moves: not well within one, and surely behind it."""
     certain = 0
     for tap in range(4):
         certain += taps[tap, _SHARE] == 1.0 and taps[tap, _FRONT] == 1.0
     return certain < 4
 
 
-@njit(nogil=True, cache=True, error_model="numpy")
-def _place_gradient(g, taps, depths, x, y, depth, w, size, out):
-    """Gradient of one look-up, times g, with respect to (x, y, depth, w)."""
-    along, down, g_depth, g_w = 0.0, 0.0, 0.0, 0.0
+@njit(nogil=True, cache=True, error_model="numpy", inline="always")
+def _place_gradient(g, taps, x, y, w, size):
+    """Gradient of one look-up, times g, with respect to (x, y, w)."""
+    along, down = 0.0, 0.0
     for tap in range(4):
         lit = taps[tap, _SHARE] * taps[tap, _FRONT]
         along += taps[tap, _ALONG] * lit
         down += taps[tap, _DOWN] * lit
-        if taps[tap, _FRONT_SLOPE] > 0.0:
-            index = int(taps[tap, _INDEX])
-            slope = taps[tap, _WEIGHT] * taps[tap, _SHARE] * taps[tap, _FRONT_SLOPE]
-            g_depth += slope
-            g_w -= slope * (depth - depths[index // size, index % size]) / w
-    across = 0.5 * size / w
-    out[0], out[1], out[2] = g * along * across, g * down * across, g * g_depth
-    out[3] = g * (g_w - across * (along * x + down * y) / w)
+    across = 0.5 * g * size / w
+    return across * along, across * down, -across * (along * x + down * y) / w
 
 
 @njit(nogil=True, cache=True, error_model="numpy")
@@ -141,7 +134,7 @@ def points_gradient(
     projection_parts,
 ):
     """Gradients of parts start..stop, of `points_a_part` points each: every point's, and sums for the projections."""
-    taps, place, size = np.empty((4, 7)), np.empty(4), shares.shape[1]
+    taps, size = np.empty((4, 6)), shares.shape[1]
     for part in range(start, stop):
         for point in range(part * points_a_part, min((part + 1) * points_a_part, len(positions))):
             of_positions[point] = 0.0
@@ -154,12 +147,12 @@ def points_gradient(
                 _read(shares[m], depths[m], x, y, depth, w, texels[m], bias, taps)
                 if not _has_slope(taps):
                     continue
-                _place_gradient(-gradient[point] * _others(hidden, m, point), taps, depths[m], x, y, depth, w, size, place)
-                for row in range(4):
+                place = _place_gradient(-gradient[point] * _others(hidden, m, point), taps, x, y, w, size)
+                for row, of_place in zip((0, 1, 3), place):  # noqa: B905 (numba knows no strict)
                     for column in range(3):
-                        of_positions[point, column] += projections[m, row, column] * place[row]
-                        projection_parts[part, m, row, column] += place[row] * positions[point, column]
-                    projection_parts[part, m, row, 3] += place[row]
+                        of_positions[point, column] += projections[m, row, column] * of_place
+                        projection_parts[part, m, row, column] += of_place * positions[point, column]
+                    projection_parts[part, m, row, 3] += of_place
 
 
 @njit(nogil=True, cache=True, error_model="numpy")
@@ -179,10 +172,9 @@ def maps_gradient(
     hidden,
     gradient,
     of_shares,
-    of_depths,
 ):
-    """Gradients of the maps of views start..stop, summed in the order of the points."""
-    taps, size = np.empty((4, 7)), shares.shape[1]
+    """Gradients of the shares of views start..stop, summed in the order of the points."""
+    taps, size = np.empty((4, 6)), shares.shape[1]
     for m in range(start, stop):
         for point in range(len(positions)):
             if hidden[m, point] == 0.0 or gradient[point] == 0.0:
@@ -198,4 +190,3 @@ def maps_gradient(
                 if taps[tap, _INDEX] >= 0.0:
                     row, column = int(taps[tap, _INDEX]) // size, int(taps[tap, _INDEX]) % size
                     of_shares[m, row, column] += g * taps[tap, _WEIGHT] * taps[tap, _FRONT]
-                    of_depths[m, row, column] -= g * taps[tap, _WEIGHT] * taps[tap, _SHARE] * taps[tap, _FRONT_SLOPE]

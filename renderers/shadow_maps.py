@@ -6,7 +6,7 @@ six views, one a face of a cube.
 
 A view follows its object: it looks at the mean of its vertices, and narrows as the light draws back. Only where the maps are sampled
 depends on it, but gradients then see how a shadow moves, and not the difference of how object and shadow move across the map. They pass
-through all of this: covered shares (antialiased silhouettes), depths, and where points project to.
+through covered shares (antialiased silhouettes) and through where points project to; depths only decide what is in front.
 """
 
 from collections.abc import Sequence
@@ -34,7 +34,7 @@ class ShadowMaps:
     shares: Float[Tensor, "m s s"]
     """How much of a texel the view's object covers."""
     depths: Float[Tensor, "m s s"]
-    """Metres along the view's axis to the object, at texels that it covers and at those that its silhouette cuts."""
+    """Metres along the view's axis to the object, at texels that it covers and at those that its silhouette cuts; no gradient."""
     projections: Float[Tensor, "m 4 4"]
     """World points (x, y, z, 1) to (x, y, depth along the axis, w): x / w and y / w in [-1, 1] span the map."""
     owners: Int[Tensor, " m"]
@@ -181,7 +181,8 @@ def _draw(
     drawn = rasterizer.rasterize(vertices, topology.faces, (size, size), ranges)
     covered = drawn.triangle_ids >= 0
     shares = rasterizer.antialias(covered[..., None].to(vertices.dtype), drawn, vertices, topology)[..., 0]
-    filled = _fill_rims(rasterizer.interpolate(depths, drawn, topology.faces)[..., 0], covered, shares.detach() > 0)
+    with torch.no_grad():
+        filled = _fill_rims(rasterizer.interpolate(depths, drawn, topology.faces)[..., 0], covered, shares > 0)
     projections, texels = (torch.stack([getattr(views[k], name) for k in turns]) for name in ("projection", "texel"))
     owners = torch.tensor(turns, device=vertices.device)
     return shares, filled, projections, owners, texels.new_tensor([views[k].limit for k in turns]), texels
@@ -193,7 +194,7 @@ def _fill_rims(depths: Tensor, covered: Tensor, touched: Tensor) -> Tensor:
     view, row, column = (touched & ~covered).nonzero().unbind(-1)
     steps = torch.tensor([[-1, 0], [1, 0], [0, -1], [0, 1], [-1, -1], [-1, 1], [1, -1], [1, 1]], device=depths.device)
     rows, columns = ((axis[:, None] + step).clamp(0, size - 1) for axis, step in ((row, steps[:, 0]), (column, steps[:, 1])))
-    around = torch.where(covered[view[:, None], rows, columns], depths.detach()[view[:, None], rows, columns], torch.inf)
+    around = torch.where(covered[view[:, None], rows, columns], depths[view[:, None], rows, columns], torch.inf)
     best = around.argmin(dim=1, keepdim=True)
     source = (view[:, None] * size + rows.gather(1, best)) * size + columns.gather(1, best)
     flat = depths.flatten()
