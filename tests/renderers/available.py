@@ -1,5 +1,7 @@
 """The renderers that this machine has, and scenes as they take them."""
 
+from dataclasses import replace
+
 import torch
 
 from invgraphics.errors import MissingDependencyError
@@ -9,13 +11,18 @@ from tests.renderers.scenes import moved
 
 
 def available_renderers() -> dict[str, Renderer]:
-    """Every renderer that can be had here, by name."""
+    """Every renderer that can be had here, by name; once more as "<name>-cuda" where it draws on the CPU and there is a GPU."""
     found = {}
     for name in RENDERERS:
         try:
-            found[name] = make_renderer(name)
+            renderer = make_renderer(name)
         except MissingDependencyError:
             continue
+        found[name] = renderer
+        if torch.cuda.is_available() and {"cpu", "cuda"} <= set(renderer.capabilities.devices):
+            on_gpu = make_renderer(name)
+            on_gpu.name, on_gpu.capabilities = f"{name}-cuda", replace(renderer.capabilities, devices=("cuda",))
+            found[on_gpu.name] = on_gpu
     return found
 
 

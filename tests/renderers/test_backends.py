@@ -33,11 +33,16 @@ MISSING = {name: find_missing(name) for name in RASTERIZERS if name != "cpu"}
 STAND_IN = "nvdiffrast's interface"
 
 
-@pytest.fixture(params=[*(name for name, message in MISSING.items() if not message), STAND_IN])
+ON_CUDA = ["warp-cuda"] if torch.cuda.is_available() and not MISSING["warp"] else []
+
+
+@pytest.fixture(params=[*(name for name, message in MISSING.items() if not message), *ON_CUDA, STAND_IN])
 def backend(request, monkeypatch) -> Rasterizer:
-    if request.param != STAND_IN:
-        return make_rasterizer(request.param)
-    return open_stand_in(monkeypatch)
+    if request.param == STAND_IN:
+        return open_stand_in(monkeypatch)
+    rasterizer = make_rasterizer(request.param.removesuffix("-cuda"))
+    rasterizer.devices = ("cuda",) if request.param in ON_CUDA else rasterizer.devices
+    return rasterizer
 
 
 def open_stand_in(monkeypatch) -> NvdiffrastRasterizer:

@@ -23,6 +23,11 @@ def draws_alike(one: str, other: str) -> bool:
     return ("raycast" in one) == ("raycast" in other)
 
 
+def blend_alike(one: str, other: str) -> bool:
+    """Whether both blend across the same pixel pairs: nvdiffrast finds fewer."""
+    return (one == "nvdiffrast") == (other == "nvdiffrast")
+
+
 @pytest.fixture(params=RENDERERS, ids=str)
 def renderer(request) -> Renderer:
     return RENDERERS[request.param]
@@ -38,15 +43,16 @@ def draw(name: str, scene_name: str) -> Rendered | None:
     return moved(renderer(scene, scene.camera), "cpu", torch.float64)
 
 
-def assert_same_images(found: Rendered, expected: Rendered | StoredImages, ids: torch.Tensor, exact: bool) -> None:
+def assert_same_images(found: Rendered, expected: Rendered | StoredImages, ids: torch.Tensor, exact: bool, blends_alike: bool) -> None:
     """`exact`: both computed in float64. Elsewhere single pixels at silhouettes may differ, and what is blended there with them."""
     same = found.object_ids == ids
-    share = 1.0 if exact else 0.997
+    share = 1.0 if exact else 0.99
     assert same.double().mean() >= share, HINT
     assert (found.depth - expected.depth)[same].abs().max() < 1e-4, HINT
     for name, tolerance in (("colour", 2e-4), ("coverage", 3e-3)):
         difference = (getattr(found, name) - getattr(expected, name)).abs()
-        assert (difference < (tolerance if exact else 1e-2)).double().mean() >= share, f"{name}: {float(difference.max())}; {HINT}"
+        least = share if blends_alike else 0.9
+        assert (difference < (tolerance if exact else 1e-2)).double().mean() >= least, f"{name}: {float(difference.max())}; {HINT}"
 
 
 STORED = [
@@ -63,7 +69,7 @@ def test_draws_what_was_stored(name, reference, scene):
     found, expected = draw(name, scene), REFERENCES[reference].images(scene)
     assert found is not None, "an image of this scene was stored, so it can be drawn"
     exact = RENDERERS[name].capabilities.float64 and REFERENCES[reference].about["float64"]
-    assert_same_images(found, expected, expected.ids, exact)
+    assert_same_images(found, expected, expected.ids, exact, blend_alike(name, reference))
 
 
 @pytest.mark.parametrize("scene", SCENES)
@@ -73,7 +79,8 @@ def test_draws_what_the_cpu_draws(renderer, scene):
         assert not (renderer.capabilities.draws_meshes and renderer.capabilities.textures)
         return
     if draws_alike(renderer.name, "cpu"):
-        assert_same_images(found, expected, expected.object_ids, renderer.capabilities.float64)
+        exact = renderer.capabilities.float64
+        assert_same_images(found, expected, expected.object_ids, exact, blend_alike(renderer.name, "cpu"))
         assert (found.normals - expected.normals)[found.object_ids == expected.object_ids].abs().max() < 1e-3
         return
     # An ellipsoid's mesh lies inside the ellipsoid by up to 3e-4 of its size, and bends its normals by a degree.
@@ -86,7 +93,7 @@ def test_draws_what_the_cpu_draws(renderer, scene):
 
 
 @pytest.mark.parametrize("reference", [name for name in REFERENCES if name != "raycast"])
-@pytest.mark.parametrize("name", [name for name in RENDERERS if name != "raycast"])
+@pytest.mark.parametrize("name", [name for name in RENDERERS if "raycast" not in name])
 def test_rasterizes_and_differentiates_what_was_stored(name, reference):
     renderer = RENDERERS[name]
     stored = {name.removeprefix("rasterizer/"): array for name, array in REFERENCES[reference].arrays.items() if "rasterizer" in name}
@@ -98,8 +105,8 @@ def test_rasterizes_and_differentiates_what_was_stored(name, reference):
     for what, array in stored.items():
         difference, scale = np.abs(found[what] - array), np.abs(array).max()
         close = difference < (1e-6 if exact else 1e-2) * scale
-        if (name == "nvdiffrast") != (reference == "nvdiffrast") and "blended" in what:
-            continue  # It blends across other pixel pairs; test_backends.py compares sums and directions.
+        if "blended" in what and not blend_alike(name, reference):
+            continue  # test_backends.py compares sums and directions.
         assert close.mean() >= (1.0 if exact else 0.97), f"{what}: {difference.max() / scale}; {HINT}"
 
 

@@ -24,7 +24,7 @@ from invgraphics.transforms import rigid, so3_exp
 from renderers.mesh_renderer import MeshRenderer
 from renderers.protocol import Rendered, Renderer
 from renderers.rasterize.cpu import CpuRasterizer
-from tests.renderers.available import available_renderers
+from tests.renderers.available import available_renderers, device_of
 from tests.renderers.matrix_scenes import box_mesh
 from tests.renderers.scenes import look_at
 from tests.renderers.test_compiled_surface import OpByOp
@@ -127,7 +127,7 @@ def draw(renderer: Renderer, scene: Scene) -> tuple[Rendered, list[Tensor]]:
 RASTERIZERS = {"op by op": OpByOp()} | {
     name: renderer.rasterizer
     for name, renderer in available_renderers().items()
-    if name != "cpu" and renderer.capabilities.draws_meshes and renderer.capabilities.float64
+    if name != "cpu" and renderer.capabilities.draws_meshes and renderer.capabilities.float64 and device_of(renderer) == "cpu"
 }
 
 
