@@ -78,6 +78,16 @@ INPUTS: dict[str, tuple[str, Change]] = {
     "radii": ("ellipsoids", lambda scene, t: with_object(scene, 1, radii=along(scene.objects[1].radii, t, 0.02))),
     "ellipsoid pose": ("ellipsoids", lambda scene, t: with_object(scene, 0, T_world_object=along_pose(scene.objects[0].T_world_object, t))),
     "vertices": ("meshes", lambda scene, t: change_mesh(scene, 1, "vertices", t, 0.002)),
+    "pose of a box": (
+        "box_on_plane",
+        lambda scene, t: with_object(scene, 0, T_world_object=along_pose(scene.objects[0].T_world_object, t)),
+    ),
+    "pose across the near plane": (
+        "near_plane",
+        lambda scene, t: with_object(scene, 2, T_world_object=along_pose(scene.objects[2].T_world_object, t)),
+    ),
+    "vertices partly outside": ("partly_outside", lambda scene, t: change_mesh(scene, 1, "vertices", t, 0.002)),
+    "small triangles": ("small_triangles", lambda scene, t: change_mesh(scene, 1, "vertices", t, 0.0002)),
     "vertex colours": ("vertex_colours", lambda scene, t: change_mesh(scene, 0, "colours", t, 0.1)),
     "texels": ("textured", lambda scene, t: change_texture(scene, "image", t)),
     "texture coordinates": ("textured", lambda scene, t: change_texture(scene, "uv", t)),
@@ -175,7 +185,19 @@ def test_gradient_inside_objects_in_float32(name, what):
     assert found == pytest.approx(expected, rel=1e-2)
 
 
-MOVES = ("pose", "ellipsoid pose", "radii", "vertices", "camera pose", "camera pose, meshes", "intrinsics", "intrinsics, meshes")
+MOVES = (
+    "pose",
+    "pose of a box",
+    "pose across the near plane",
+    "ellipsoid pose",
+    "radii",
+    "vertices",
+    "vertices partly outside",
+    "camera pose",
+    "camera pose, meshes",
+    "intrinsics",
+    "intrinsics, meshes",
+)
 
 
 @pytest.mark.parametrize(("name", "what"), [case for case in CASES if case[1] in MOVES])
