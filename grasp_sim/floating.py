@@ -5,8 +5,8 @@ from collections.abc import Callable
 import numpy as np
 from jaxtyping import Float
 
+from grasp_sim.engines import TrialWorld
 from grasp_sim.hands import Hand
-from grasp_sim.world import World
 from invgraphics.grasp import Grasp
 
 _LOOKS = 0.02
@@ -24,7 +24,7 @@ _STILL = 0.1
 class FloatingHand:
     """One hand in a world, in place of an arm with a hand."""
 
-    def __init__(self, world: World, hand: Hand, grasp: Grasp, T_world_hand: Float[np.ndarray, "4 4"]):
+    def __init__(self, world: TrialWorld, hand: Hand, grasp: Grasp, T_world_hand: Float[np.ndarray, "4 4"]):
         """Puts the hand there in the grasp's pre-shape."""
         self.world, self.hand, self.grasp = world, hand, grasp
         self._to_root = np.linalg.inv(hand.T_root_hand)

@@ -177,10 +177,18 @@ def available_hands() -> tuple[str, ...]:
 
 
 def load_hand(name: str | Path) -> Hand:
-    """A shipped hand by name, or any hand by the path of its JSON description. `InputError` says what is wrong with it."""
+    """A shipped hand by name, or any hand by the path of its JSON description, or of a folder that holds one.
+
+    `InputError` says what is wrong with it.
+    """
     path = ASSETS / f"{name}.json"
     if not path.is_file():
         path = Path(name)
+    if path.is_dir():
+        found = sorted(path.glob("*.json"))
+        if len(found) != 1:
+            raise InputError(f"{path}: a hand's folder holds one description (.json), this one {len(found)}")
+        path = found[0]
     if not path.is_file():
         raise InputError(f"no hand {str(name)!r}: there are {', '.join(available_hands())}, or give the path of a description (.json)")
     try:

@@ -1,4 +1,4 @@
-"""Writes the URDF of the Prensilia Mia hand: `python -m grasp_sim.mia_urdf` renews the file in `assets/`.
+"""Writes the URDFs of the Prensilia Mia hands: `python -m grasp_sim.mia_urdf` renews the files in `assets/`.
 
 Joint origins, limits, masses, centres of gravity and inertias are Prensilia's (github.com/Prensilia-srl/mia_hand_ros_pkgs-release,
 BSD). The collision shapes are primitives of the sizes that it states; where along a finger they sit is fitted to the fingertip centres
@@ -8,6 +8,7 @@ thumb opposes, lives in the hand's description.
 
 from dataclasses import dataclass
 from pathlib import Path
+from xml.etree import ElementTree
 
 import numpy as np
 from jaxtyping import Float
@@ -63,6 +64,24 @@ def build_mia_right_urdf() -> str:
     """The right hand: root link `palm`, +y to the fingers, +z out of the palm, +x to the thumb's side."""
     parts = [_link_xml(link) for link in _links()] + [_joint_xml(joint) for joint in _joints()]
     return '<?xml version="1.0"?>\n<robot name="mia_right">\n' + "".join(parts) + "</robot>\n"
+
+
+def build_mia_left_urdf() -> str:
+    """The left hand: the right one's mirror image in the palm's y-z plane, +x still to the right of the palm, joints turning alike.
+
+    Every frame is mirrored together with its own x axis, so that it stays right-handed; that turns the sense of the joints' z axes.
+    """
+    robot = ElementTree.fromstring(build_mia_right_urdf())
+    robot.set("name", "mia_left")
+    for origin in robot.iter("origin"):
+        x, y, z = (float(part) for part in origin.get("xyz").split())
+        origin.set("xyz", _numbers((-x, y, z)))
+        if origin.get("rpy") is not None:
+            roll, pitch, yaw = (float(part) for part in origin.get("rpy").split())
+            origin.set("rpy", _numbers((roll, -pitch, -yaw)))
+    for axis in robot.iter("axis"):
+        axis.set("xyz", "0 0 -1")
+    return '<?xml version="1.0"?>\n' + ElementTree.tostring(robot, encoding="unicode") + "\n"
 
 
 def _links() -> tuple[_Link, ...]:
@@ -174,3 +193,4 @@ def _numbers(values: Vector | np.ndarray) -> str:
 
 if __name__ == "__main__":
     (Path(__file__).parent / "assets" / "mia_right.urdf").write_text(build_mia_right_urdf())
+    (Path(__file__).parent / "assets" / "mia_left.urdf").write_text(build_mia_left_urdf())

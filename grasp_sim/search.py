@@ -1,14 +1,15 @@
 """Many grasps tried in parallel, the promising ones more often: objects and a hand in, ranked grasps out.
 
 Successive halving (Jamieson and Talwalkar 2016): every candidate is tried once at the nominal physics, the better half again with
-friction, weight and hand pose perturbed, and so on. What a trial draws depends on the seed, the object, the candidate and the trial's
-number only, so the result is the same for any number of processes.
+friction, weight, hand pose and (where there are samples of it) shape varied, and so on. What a trial draws depends on the seed, the
+object, the candidate and the trial's number only, so the result is the same for any number of processes.
 """
 
 import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
+from itertools import groupby
 
 import numpy as np
 
@@ -16,8 +17,13 @@ from grasp_sim.candidates import Candidate, CandidateSettings, find_candidates
 from grasp_sim.hands import Hand
 from grasp_sim.pool import TrialPool
 from grasp_sim.solids import PlacedSolid
-from grasp_sim.trial import GraspOutcome, Physics, Spread, TrialSettings, push_apart, try_grasp
+from grasp_sim.trial import GraspOutcome, Physics, Spread, TrialSettings, push_apart, try_grasps
 from invgraphics.grasp import Grasp
+
+_CHUNK = 16
+"""Trials that are tried in one world after another: enough to make building it cheap."""
+_LAST_ROUNDS = 4
+"""How often candidates that now rank among the best, for finalists fell behind them, get the finalists' trials."""
 
 
 @dataclass(frozen=True)
@@ -40,6 +46,8 @@ class SearchSettings:
     spread: Spread = field(default_factory=Spread)
     trial: TrialSettings = field(default_factory=TrialSettings)
     candidate: CandidateSettings = field(default_factory=CandidateSettings)
+    engine: str = "pybullet"
+    """Physics engine, one of `grasp_sim.engines.ENGINES`."""
 
 
 @dataclass(frozen=True)
@@ -108,9 +116,7 @@ class _Search:
 
     def __init__(self, objects: Sequence[PlacedSolid], hand: Hand, seed: int, settings: SearchSettings, pool: TrialPool):
         # Workers need the pieces, not the fine surface: what is sent with every trial stays small.
-        self.objects = tuple(
-            replace(item, solid=replace(item.solid, vertices=item.solid.coarse.vertices, faces=item.solid.coarse.faces)) for item in objects
-        )
+        self.objects = tuple(item.without_detail() for item in objects)
         self.hand, self.seed, self.settings, self.pool = hand, seed, settings, pool
         self.started = time.perf_counter()
         self.trials = 0
@@ -125,19 +131,38 @@ class _Search:
         wanted = [(track, number) for track in tracks for number in range(len(track.outcomes), target)]
         if self.settings.max_trials is not None:
             wanted = wanted[: max(0, self.settings.max_trials - self.trials)]
-        results = self.pool.map(try_grasp, [self._task(track, number) for track, number in wanted])
-        for (track, _), outcome in zip(wanted, results, strict=True):
-            track.outcomes.append(outcome)
-            self.trials += 1
-            yield
+        wanted.sort(key=lambda each: self._shape(each[1]))
+        chunks = list(self._chunks(wanted))
+        results = self.pool.map(try_grasps, [self._task(chunk) for chunk in chunks])
+        for chunk, outcomes in zip(chunks, results, strict=True):
+            for (track, _), outcome in zip(chunk, outcomes, strict=True):
+                track.outcomes.append(outcome)
+                self.trials += 1
+                yield
             if self.out_of_budget():
                 return
 
-    def _task(self, track: _Track, number: int) -> tuple:
-        physics = self.settings.physics
-        if number > 0:
-            physics = self.settings.spread.draw(physics, np.random.default_rng([self.seed, track.index, track.number, number]))
-        return self.objects, track.candidate.grasp, self.hand, physics, self.settings.trial
+    def _chunks(self, wanted: Sequence[tuple[_Track, int]]) -> Iterator[Sequence[tuple[_Track, int]]]:
+        """Trials that share a world: of the same shapes, few enough that every process gets some."""
+        most = max(1, min(_CHUNK, -(-len(wanted) // (2 * self.pool.processes))))
+        for _, group in groupby(wanted, key=lambda each: self._shape(each[1])):
+            trials = list(group)
+            for first in range(0, len(trials), most):
+                yield trials[first : first + most]
+
+    def _shape(self, number: int) -> int:
+        """Which of the shape samples a trial is for: the first trial, and every so many after it, for the likeliest."""
+        return number % (1 + max(len(item.samples) for item in self.objects))
+
+    def _task(self, chunk: Sequence[tuple[_Track, int]]) -> tuple:
+        objects = tuple(item.with_sample(self._shape(chunk[0][1])) for item in self.objects)
+        trials = [(track.candidate.grasp, self._physics(track, number)) for track, number in chunk]
+        return objects, self.hand, trials, self.settings.trial, self.settings.engine
+
+    def _physics(self, track: _Track, number: int) -> Physics:
+        if number == 0:
+            return self.settings.physics
+        return self.settings.spread.draw(self.settings.physics, np.random.default_rng([self.seed, track.index, track.number, number]))
 
 
 def search_grasps(
@@ -175,9 +200,9 @@ def search_grasps(
         for track in batch:
             if track.successes:
                 contenders.setdefault(track.index, []).append(track)
-    for keep, target in _rounds(settings):
-        contenders = {index: sorted(tracks, key=lambda track: track.rank, reverse=True)[:keep] for index, tracks in contenders.items()}
-        final = _interleaved(list(contenders.values()))
+    for keep, target in (*_rounds(settings), *[(settings.finalists, settings.final_trials)] * _LAST_ROUNDS):
+        best = {index: sorted(tracks, key=lambda track: track.rank, reverse=True)[:keep] for index, tracks in contenders.items()}
+        final = _interleaved(list(best.values()))
         report.expect(sum(max(0, target - len(track.outcomes)) for track in final))
         for _ in search.run(final, target):
             report.advance(search.trials)

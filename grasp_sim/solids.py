@@ -1,7 +1,7 @@
 """Objects as physics takes them: convex pieces, volume, centre of mass, inertia."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import trimesh
@@ -58,6 +58,18 @@ class PlacedSolid:
     """Metres."""
     name: str
     """What messages call it."""
+    samples: tuple[Solid, ...] = ()
+    """Other shapes that it may have, in the same body frame, over which trials vary."""
+
+    def with_sample(self, number: int) -> "PlacedSolid":
+        """The object in one of its shapes: 0 is `solid`, then the samples, from the first again after the last."""
+        shapes = (self.solid, *self.samples)
+        return replace(self, solid=shapes[number % len(shapes)], samples=())
+
+    def without_detail(self) -> "PlacedSolid":
+        """The object with its coarse surfaces for its fine ones, which trials do not need: cheaper to send."""
+        slim = [replace(shape, vertices=shape.coarse.vertices, faces=shape.coarse.faces) for shape in (self.solid, *self.samples)]
+        return replace(self, solid=slim[0], samples=tuple(slim[1:]))
 
 
 def build_solid(mesh: Mesh, *, bulge: float = DEFAULT_BULGE, max_pieces: int = 32) -> Solid:

@@ -6,19 +6,19 @@ The hand floats on a stiff mount that stands for an arm. Objects stay where they
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from enum import Enum
+from types import TracebackType
 
 import numpy as np
 from jaxtyping import Float
 from scipy.spatial.transform import Rotation
 
+from grasp_sim.engines import TrialWorld, make_world
 from grasp_sim.floating import FloatingHand
 from grasp_sim.hands import Hand
 from grasp_sim.solids import PlacedSolid
 from grasp_sim.world import DEFAULT_DENSITY, DEFAULT_FRICTION, World
 from invgraphics.grasp import Grasp
 
-_REACH = 0.3
-"""Metres about the hand's frame within which objects are simulated: the largest hand, its way in, what it may push."""
 _HOLD_LOOKS = 0.1
 """Seconds between two looks at an object that is held."""
 _FEWEST_LOOKS = 3
@@ -105,19 +105,78 @@ def try_grasp(
     hand: Hand,
     physics: Physics | None = None,
     settings: TrialSettings | None = None,
+    engine: str = "pybullet",
 ) -> GraspOutcome:
     """Tries a grasp on `objects[grasp.object_index]` among the others on the plane z = 0. Same arguments, same outcome."""
-    physics, settings = physics or Physics(), settings or TrialSettings()
-    T_world_hand = _moved(grasp.T_world_hand, physics.hand_offset)
-    near = [item for k, item in enumerate(objects) if k == grasp.object_index or _within_reach(item, T_world_hand)]
-    with World(time_step=settings.time_step, solver_iterations=settings.solver_iterations) as world:
-        world.add_plane()
-        bodies = [
-            world.add_mesh(item.solid, item.T_world_body, density=physics.density, friction=physics.friction, drawn=False) for item in near
+    with TrialBench(objects, hand, settings, engine) as bench:
+        return bench.run(grasp, physics)
+
+
+def try_grasps(
+    objects: Sequence[PlacedSolid],
+    hand: Hand,
+    trials: Sequence[tuple[Grasp, Physics]],
+    settings: TrialSettings | None = None,
+    engine: str = "pybullet",
+) -> list[GraspOutcome]:
+    """`try_grasp` for each of many grasps, in one world."""
+    with TrialBench(objects, hand, settings, engine) as bench:
+        return [bench.run(grasp, physics) for grasp, physics in trials]
+
+
+class TrialBench:
+    """A world with objects in which one hand tries grasp after grasp, each as if it were the first. Use it as a context manager."""
+
+    def __init__(self, objects: Sequence[PlacedSolid], hand: Hand, settings: TrialSettings | None = None, engine: str = "pybullet"):
+        """`engine` is one of `grasp_sim.engines.ENGINES`."""
+        self.objects, self.hand, self.settings = tuple(objects), hand, settings or TrialSettings()
+        self.world = make_world(engine, time_step=self.settings.time_step, solver_iterations=self.settings.solver_iterations)
+        self.world.add_plane()
+        self.bodies = [
+            self.world.add_mesh(item.solid, item.T_world_body, density=DEFAULT_DENSITY, friction=DEFAULT_FRICTION, drawn=False)
+            for item in self.objects
         ]
-        holds = _hold_still(world, bodies, near)
-        target = next(body for body, item in zip(bodies, near, strict=True) if item is objects[grasp.object_index])
-        return Trial(world, bodies, target, hand, settings, holds).run(grasp, T_world_hand)
+
+    def __enter__(self) -> "TrialBench":
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        self.world.__exit__(kind, error, trace)
+
+    def run(self, grasp: Grasp, physics: Physics | None = None) -> GraspOutcome:
+        """Tries a grasp."""
+        physics = physics or Physics()
+        trial = Trial(self.world, self.bodies, self.bodies[grasp.object_index], self.hand, self.settings, self._reset(physics))
+        outcome = trial.run(grasp, _moved(grasp.T_world_hand, physics.hand_offset))
+        trial.clear()
+        return outcome
+
+    def _reset(self, physics: Physics) -> dict[int, int]:
+        """Puts the objects where they were seen; the mounts that hold them there, by body.
+
+        What cannot move costs no contacts with what cannot either. Everything is taken apart first, so that nothing is left of the
+        contacts of the trial before.
+        """
+        world = self.world
+        for k, body in enumerate(self.bodies):
+            world.set_pose(body, _far_away(k))
+        world.forget_contacts()
+        for k, body in enumerate(self.bodies):
+            for other in (world.plane, *self.bodies[:k]):
+                world.ignore_contacts(body, other)
+        pairs = list(zip(self.bodies, self.objects, strict=True))
+        for body, item in pairs:
+            world.set_mass(body, physics.density * item.solid.volume, physics.density * item.solid.unit_inertia)
+            world.set_friction(body, physics.friction)
+        for body, item in pairs:
+            world.set_pose(body, item.T_world_body)
+        return {body: world.attach(body, item.T_world_body) for body, item in pairs}
+
+
+def _far_away(k: int) -> Float[np.ndarray, "4 4"]:
+    T = np.eye(4)
+    T[:3, 3] = 10.0 * (k + 1), 0, 10
+    return T
 
 
 def push_apart(objects: Sequence[PlacedSolid]) -> tuple[PlacedSolid, ...]:
@@ -129,19 +188,17 @@ def push_apart(objects: Sequence[PlacedSolid]) -> tuple[PlacedSolid, ...]:
         return tuple(replace(item, T_world_body=world.pose(body)) for item, body in zip(objects, bodies, strict=True))
 
 
-def _hold_still(world: World, bodies: Sequence[int], objects: Sequence[PlacedSolid]) -> dict[int, int]:
-    """Mounts that keep objects where they are, by body; what cannot move costs no contacts with what cannot either."""
-    for k, body in enumerate(bodies):
-        for other in (world.plane, *bodies[:k]):
-            world.ignore_contacts(body, other)
-    return {body: world.attach(body, item.T_world_body) for body, item in zip(bodies, objects, strict=True)}
-
-
 class Trial:
     """One grasp of one object in a world; `run` leaves the hand where it ended, with what it holds."""
 
     def __init__(
-        self, world: World, bodies: Sequence[int], target: int, hand: Hand, settings: TrialSettings, holds: Mapping[int, int] | None = None
+        self,
+        world: TrialWorld,
+        bodies: Sequence[int],
+        target: int,
+        hand: Hand,
+        settings: TrialSettings,
+        holds: Mapping[int, int] | None = None,
     ):
         """`bodies` are all objects of the world, `target` the one that is wanted.
 
@@ -167,6 +224,12 @@ class Trial:
         if not self._touched():
             return GraspOutcome.NO_CONTACT
         return self._lift_and_hold()
+
+    def clear(self) -> None:
+        """Takes the hand and the mounts out of the world."""
+        self.floating.leave()
+        for mount in self._holds.values():
+            self.world.detach(mount)
 
     def _lift_and_hold(self) -> GraspOutcome:
         """Straight up, then still."""
@@ -232,14 +295,6 @@ class Trial:
         for other in (self.world.plane, *self.bodies):
             if other is not None and other != body:
                 self.world.ignore_contacts(body, other, False)
-
-
-def _within_reach(item: PlacedSolid, T_world_hand: Float[np.ndarray, "4 4"]) -> bool:
-    """Whether an object can come to matter: part of its bounding sphere is less than `_REACH` from the hand."""
-    middle = item.solid.coarse.vertices.mean(0)
-    radius = np.linalg.norm(item.solid.coarse.vertices - middle, axis=1).max()
-    centre = item.T_world_body[:3, :3] @ middle + item.T_world_body[:3, 3]
-    return bool(np.linalg.norm(centre - T_world_hand[:3, 3]) < radius + _REACH)
 
 
 def _moved(T_world_hand: Float[np.ndarray, "4 4"], offset: tuple[float, ...]) -> Float[np.ndarray, "4 4"]:

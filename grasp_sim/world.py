@@ -123,7 +123,6 @@ class World:
         *,
         density: float = DEFAULT_DENSITY,
         friction: float = DEFAULT_FRICTION,
-        spinning_friction: float = 0.0,
         fixed: bool = False,
         colour: Sequence[float] = (0.8, 0.5, 0.3),
         drawn: bool = True,
@@ -131,12 +130,10 @@ class World:
         """A solid of uniform `density` (kg/m^3) bounded by a closed mesh (metres, body frame), colliding as its convex pieces.
 
         Give a `Solid` (see `grasp_sim.solids`) to decompose once and use it in many worlds. Mass, centre of mass and inertia
-        are those of the mesh's volume. `spinning_friction` is the torsional coefficient in metres. What is not `drawn` is cheaper
-        to make, and `render` does not show it.
+        are those of the mesh's volume. What is not `drawn` is cheaper to make, and `render` does not show it.
         """
         shape = mesh if isinstance(mesh, Solid) else build_solid(mesh)
-        T_body_inertial = shape.T_body_inertial
-        T_inertial_body = invert_pose(T_body_inertial)
+        T_body_inertial, T_inertial_body = shape.T_body_inertial, invert_pose(shape.T_body_inertial)
         collision = self._call(pybullet.createCollisionShape, pybullet.GEOM_MESH, fileName=self._mesh_file(shape.pieces, T_inertial_body))
         if drawn:
             file = self._mesh_file([Polyhedron(shape.vertices, shape.faces)], T_inertial_body)
@@ -148,7 +145,6 @@ class World:
         body = self._call(pybullet.createMultiBody, mass, collision, visual, position, quaternion)
         if not fixed:
             self._call(pybullet.changeDynamics, body, -1, localInertiaDiagonal=(density * shape.unit_inertia).tolist())
-        self._call(pybullet.changeDynamics, body, -1, spinningFriction=spinning_friction)
         return self._register(body, friction, T_inertial_body)
 
     def add_scene(
@@ -169,8 +165,7 @@ class World:
         for item in scene.objects:
             T_world_object = item.T_world_object.detach().cpu().double().numpy()
             colour = item.material.base_colour.detach().cpu().clamp(0, 1).tolist()
-            shape = build_solid(object_surface(item))
-            bodies.append(self.add_mesh(shape, T_world_object, density=density, friction=friction, colour=colour))
+            bodies.append(self.add_mesh(object_surface(item), T_world_object, density=density, friction=friction, colour=colour))
         return tuple(bodies)
 
     def add_urdf(
@@ -237,6 +232,10 @@ class World:
         self._call(pybullet.removeBody, body)
         del self._bodies[body]
         self._drives.pop(body, None)
+
+    def set_mass(self, body: int, mass: float, moments: Float[np.ndarray, "3"]) -> None:
+        """Changes mass (kg) and principal moments of inertia (kg m^2) of a body's root."""
+        self._call(pybullet.changeDynamics, body, -1, mass=mass, localInertiaDiagonal=moments.tolist())
 
     def mass(self, body: int) -> float:
         """Of all its links, kg."""
@@ -445,6 +444,13 @@ class World:
             for other_link in self._bodies[other].links.values():
                 self._call(pybullet.setCollisionFilterPair, body, other, link, other_link, int(not ignored))
 
+    def forget_contacts(self) -> None:
+        """Forgets the contacts of bodies that have been taken apart; the plane, far from which nothing is, is made anew (z = 0)."""
+        if self.plane is not None:
+            self.remove(self.plane)
+            self.add_plane()
+        self._call(pybullet.performCollisionDetection)
+
     def ignore_own_overlaps(self, body: int) -> None:
         """From now on those links of a body pass through each other that overlap where it stands, as neighbouring fingers may."""
         links = self._bodies[body].links
@@ -467,10 +473,7 @@ class World:
 
     def _as_contacts(self, points: Iterable[tuple]) -> list[Contact]:
         names = {body: {index: name for name, index in each.links.items()} for body, each in self._bodies.items()}
-        return [
-            Contact(a, names[a][link_a], b, names[b][link_b], np.array(on_b), np.array(normal), distance, force)
-            for _, a, b, link_a, link_b, _, on_b, normal, distance, force, *_ in points
-        ]
+        return [Contact(p[1], names[p[1]][p[3]], p[2], names[p[2]][p[4]], np.array(p[6]), np.array(p[7]), p[8], p[9]) for p in points]
 
     def render(self, camera: Camera, *, lighting: Lighting | None = None, near: float = 0.02, far: float = 20.0) -> Picture:
         """What a pinhole camera sees between `near` and `far` metres, by PyBullet's TinyRenderer (no GPU, no window)."""

@@ -6,6 +6,9 @@ from pathlib import Path
 
 import numpy as np
 
+_NORMAL_95 = 1.959964
+"""Standard deviations of a normal distribution within which 95 % of it lie."""
+
 
 @dataclass(frozen=True)
 class Grasp:
@@ -30,6 +33,17 @@ class Grasp:
     efforts: dict[str, float] = field(default_factory=dict)
     """Largest effort while closing by motor name, newton metres or newtons, where it is less than the motor's own limit."""
 
+    @property
+    def success_interval(self) -> tuple[float, float]:
+        """Where the success probability is with 95 % confidence: Wilson's score interval (1927); (0, 1) before any trial."""
+        if self.trials == 0:
+            return 0.0, 1.0
+        shrink = 1 + _NORMAL_95**2 / self.trials
+        middle = (self.success_rate + _NORMAL_95**2 / (2 * self.trials)) / shrink
+        spread = self.success_rate * (1 - self.success_rate) / self.trials + (_NORMAL_95 / (2 * self.trials)) ** 2
+        half = _NORMAL_95 * spread**0.5 / shrink
+        return max(0.0, middle - half), min(1.0, middle + half)
+
 
 def save_grasps(grasps: list[Grasp], path: Path) -> None:
     """Writes grasps as a JSON list, in the given order (best first)."""
@@ -43,6 +57,7 @@ def save_grasps(grasps: list[Grasp], path: Path) -> None:
             "width": grasp.width,
             "success_rate": grasp.success_rate,
             "trials": grasp.trials,
+            "success_interval": grasp.success_interval,
             "efforts": grasp.efforts,
         }
         for grasp in grasps

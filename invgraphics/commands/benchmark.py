@@ -3,6 +3,7 @@
 import argparse
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -23,6 +24,7 @@ from grasp_sim.benchmark import (
     see_truth,
 )
 from grasp_sim.clutter import Protocol, View, calibrate_depth
+from grasp_sim.engines import ENGINES, check_engine
 from grasp_sim.hands import available_hands, load_hand
 from grasp_sim.pool import TrialPool
 from grasp_sim.solids import PlacedSolid, place_scene
@@ -45,6 +47,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--protocol", choices=[each.value for each in Protocol], required=True, help="upright side by side, or poured")
     parser.add_argument("--hand", default="parallel_jaw", metavar="NAME", help=f"{', '.join(available_hands())}, or a description's path")
     parser.add_argument("--rounds", type=int, default=100, metavar="N", help="default 100")
+    parser.add_argument("--engine", choices=ENGINES, default="pybullet", help="of the trials that choose grasps; the table is PyBullet's")
     parser.add_argument("--seed", type=int, default=0, help="of every random choice (default 0)")
     parser.add_argument(
         "--perception",
@@ -63,10 +66,12 @@ def run(arguments: argparse.Namespace) -> int:
         value = getattr(arguments, name)
         if value is not None and value <= 0:
             raise InputError(f"--{name} is {value}; it must be positive")
+    check_engine(arguments.engine)
     hand = load_hand(arguments.hand)
     models, notes = load_models(arguments.objects, _UNITS[arguments.unit], arguments.largest)
     claim_output_folder(arguments.out, arguments.overwrite)
     settings = ClutterSettings(Protocol(arguments.protocol))
+    settings = replace(settings, search=replace(settings.search, engine=arguments.engine))
     perceive = _PERCEPTIONS[arguments.perception]
     options = {"rounds": arguments.rounds, "seed": arguments.seed}
     with TrialPool(arguments.processes) as pool, _show_progress(Console(stderr=True)) as progress:

@@ -9,12 +9,13 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
+from grasp_sim.engines import ENGINES, check_engine
 from grasp_sim.hands import available_hands, load_hand
 from grasp_sim.pool import TrialPool
 from grasp_sim.search import SearchResult, SearchSettings, search_grasps
 from grasp_sim.solids import PlacedSolid, place_scene
 from invgraphics.errors import InputError
-from invgraphics.grasp import save_grasps
+from invgraphics.grasp import Grasp, save_grasps
 from invgraphics.output import load_scene
 
 _ROWS_SHOWN = 12
@@ -27,12 +28,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--hand",
         default="parallel_jaw",
         metavar="NAME",
-        help=f"{', '.join(available_hands())}, or the path of a hand's description (.json); default parallel_jaw",
+        help=f"{', '.join(available_hands())}, or the path of a description (.json) or its folder; default parallel_jaw",
     )
     parser.add_argument("--object", type=int, action="append", metavar="INDEX", help="only this object of the scene, once for each; from 0")
     parser.add_argument("--max-trials", type=int, metavar="N", help="try no more grasps than this")
     parser.add_argument("--max-seconds", type=float, metavar="S", help="stop trying after so long; the result then depends on the machine")
     parser.add_argument("--processes", type=int, metavar="N", help="default: one for each core; the result does not depend on it")
+    parser.add_argument("--engine", choices=ENGINES, default="pybullet", help="physics engine of the trials (default pybullet)")
     parser.add_argument("--seed", type=int, default=0, help="of every random choice (default 0)")
     parser.add_argument("--overwrite", action="store_true", help="replace an older grasps.json")
 
@@ -41,13 +43,14 @@ def run(arguments: argparse.Namespace) -> int:
     """Reads the scene, searches, writes `grasps.json`, prints. 1 where no grasp of any object succeeded."""
     path = arguments.out / "grasps.json"
     _check(arguments, path)
+    check_engine(arguments.engine)
     hand = load_hand(arguments.hand)
     scene = load_scene(arguments.out)
     if scene.plane is None:
         raise InputError(f"{arguments.out}: the scene has no support plane, on which trials rest; give an image that shows one")
     objects = place_scene(scene)
     indices = _chosen_objects(arguments.object, objects)
-    settings = SearchSettings(max_trials=arguments.max_trials, max_seconds=arguments.max_seconds)
+    settings = SearchSettings(max_trials=arguments.max_trials, max_seconds=arguments.max_seconds, engine=arguments.engine)
     with TrialPool(arguments.processes) as pool, _show_progress(Console(stderr=True)) as progress:
         result = search_grasps(objects, hand, indices=indices, seed=arguments.seed, settings=settings, pool=pool, progress=progress)
     save_grasps(result.grasps, path)
@@ -83,17 +86,22 @@ def _show_progress(console: Console) -> Iterator[Callable[[int, int], None]]:
         yield lambda done, expected: bars.update(task, completed=done, total=expected)
 
 
+def _percent(grasp: Grasp) -> str:
+    low, high = grasp.success_interval
+    return f"{100 * grasp.success_rate:.0f} % ({100 * low:.0f}-{100 * high:.0f})"
+
+
 def _print_result(console: Console, result: SearchResult, objects: tuple[PlacedSolid, ...], path: Path) -> None:
     if result.ranked:
         table = Table(title="grasps, best first", title_justify="left")
-        for heading in ("object", "way", "success", "trials", "width mm", "x y z mm", "approach"):
+        for heading in ("object", "way", "success (95 %)", "trials", "width mm", "x y z mm", "approach"):
             table.add_column(heading, justify="left" if heading in ("object", "way") else "right")
         for tried in result.ranked[:_ROWS_SHOWN]:
             T = tried.grasp.T_world_hand
             table.add_row(
                 objects[tried.grasp.object_index].name,
                 tried.template,
-                f"{100 * tried.grasp.success_rate:.0f} %",
+                _percent(tried.grasp),
                 str(tried.grasp.trials),
                 f"{1e3 * tried.grasp.width:.0f}",
                 " ".join(f"{1e3 * value:.0f}" for value in T[:3, 3]),

@@ -1,12 +1,14 @@
 """`invgraphics grasp`: from an output folder to grasps.json; bad input in one line."""
 
 import json
+import shutil
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 
+from grasp_sim.hands import ASSETS
 from invgraphics.camera import Camera
 from invgraphics.cli import main
 from invgraphics.grasp import load_grasps
@@ -35,12 +37,28 @@ def test_grasps_are_written_best_first(tmp_path: Path, capsys: pytest.CaptureFix
     write_scene(tmp_path / "out", Plane(GREY))
     assert main(["grasp", str(tmp_path / "out"), "--max-trials", "12", "--processes", "1"]) == 0
     rows = json.loads((tmp_path / "out" / "grasps.json").read_text())
-    assert {"hand", "object_index", "T_world_hand", "preshape", "closed", "width", "success_rate", "trials"} == rows[0].keys()
+    names = {"hand", "object_index", "T_world_hand", "preshape", "closed", "width", "success_rate", "trials", "success_interval", "efforts"}
+    assert names == rows[0].keys()
     grasps = load_grasps(tmp_path / "out" / "grasps.json")
     assert grasps[0].hand == "parallel_jaw"
     assert 0.035 < grasps[0].width < 0.06
     assert np.linalg.norm(grasps[0].T_world_hand[:2, 3] - [0.1, 0.2]) < 0.06
     assert "grasps, best first" in capsys.readouterr().out
+
+
+def test_a_hand_from_a_users_folder_grasps(tmp_path: Path) -> None:
+    """A URDF and a description, no code: the shipped jaw under another name, opened less."""
+    folder = tmp_path / "my_hand"
+    folder.mkdir()
+    shutil.copy(ASSETS / "parallel_jaw.urdf", folder / "fingers.urdf")
+    entries = json.loads((ASSETS / "parallel_jaw.json").read_text()) | {"name": "my_hand", "urdf": "fingers.urdf"}
+    entries["templates"][0]["open"]["left_finger_joint"] = 0.035
+    (folder / "hand.json").write_text(json.dumps(entries))
+    write_scene(tmp_path / "out", Plane(GREY))
+    assert main(["grasp", str(tmp_path / "out"), "--hand", str(folder), "--max-trials", "4", "--processes", "1"]) == 0
+    grasps = load_grasps(tmp_path / "out" / "grasps.json")
+    assert grasps[0].hand == "my_hand"
+    assert all(grasp.preshape["left_finger_joint"] <= 0.035 for grasp in grasps)
 
 
 def complaint(arguments: list[str], capsys: pytest.CaptureFixture) -> str:

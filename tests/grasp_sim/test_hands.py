@@ -7,11 +7,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from grasp_sim.candidates import find_candidates
 from grasp_sim.hands import ASSETS, Hand, available_hands, load_hand
-from grasp_sim.mia_urdf import build_mia_right_urdf
+from grasp_sim.mia_urdf import build_mia_left_urdf, build_mia_right_urdf
+from grasp_sim.trial import GraspOutcome, try_grasp
 from grasp_sim.world import World
 from invgraphics.errors import InputError
-from tests.grasp_sim.shapes import translation
+from tests.grasp_sim.shapes import make_box, place, translation
 
 # Fingertip centres of Prensilia's model in the palm frame, mm: all joints at 0, and all closed (robot_facts.md).
 OPEN_TIPS = {"index": (37, 192, -8), "middle": (6, 197, -12), "ring": (-25, 189, -14), "thumb": (34, 104, 77)}
@@ -77,8 +79,40 @@ def test_mia_couplings_hold_while_a_finger_is_blocked() -> None:
     assert motors["j_index_fle"] == pytest.approx(-1.0, abs=0.01)
 
 
-def test_the_mia_urdf_in_the_package_is_the_generated_one() -> None:
+def test_the_mia_urdfs_in_the_package_are_the_generated_ones() -> None:
     assert (ASSETS / "mia_right.urdf").read_text() == build_mia_right_urdf()
+    assert (ASSETS / "mia_left.urdf").read_text() == build_mia_left_urdf()
+
+
+def test_the_left_mia_is_the_right_ones_mirror_image() -> None:
+    left, right = load_hand("mia_left"), load_hand("mia_right")
+    motors = {"j_index_fle": -0.7, "j_mrl_fle": 0.9, "j_thumb_fle": 0.5}
+    for name in right.contacts:
+        points = [(hand.link_poses(motors), hand.contacts[name]) for hand in (left, right)]
+        places = [poses[point.link] @ [*point.position, 1.0] for poses, point in points]
+        np.testing.assert_allclose(places[0], places[1] * [-1, 1, 1, 1], atol=1e-6, err_msg=name)
+    assert [template.name for template in left.templates] == ["cylindrical", "spherical", "tridigital", "pinch", "lateral"]
+    assert [(each.opened, each.closed) for each in left.templates] == [(each.opened, each.closed) for each in right.templates]
+
+
+def test_the_robotiq_has_the_published_stroke_and_parallel_pads() -> None:
+    """85 mm (data sheet), from joint places of another source."""
+    hand = load_hand("robotiq_2f85")
+    closure = hand.closure(hand.templates[0])
+    assert closure.width[0] == pytest.approx(0.085, abs=5e-4)
+    assert closure.width[-1] == pytest.approx(0.0, abs=1e-3)
+    for share in (0.0, 0.5, 1.0):
+        poses = hand.link_poses(hand.templates[0].motors_at(share))
+        np.testing.assert_allclose(poses["left_pad"][:3, :3], poses["base"][:3, :3], atol=1e-12)
+
+
+@pytest.mark.parametrize("name", ["mia_left", "robotiq_2f85"])
+def test_every_hand_lifts_a_can_sized_box(name: str) -> None:
+    hand = load_hand(name)
+    objects = [place(make_box(0.05, 0.055, 0.11))]
+    found, _ = find_candidates(objects, 0, hand, np.random.default_rng(0), count=8)
+    outcomes = [try_grasp(objects, candidate.grasp, hand) for candidate in found[:5]]
+    assert outcomes.count(GraspOutcome.SUCCESS) >= 3
 
 
 def test_parallel_jaw_frame_is_the_contract() -> None:
@@ -118,9 +152,12 @@ def break_description(tmp_path: Path, change) -> Path:
     return path
 
 
-def test_a_hand_of_ones_own_is_read_from_its_path(tmp_path: Path) -> None:
+def test_a_hand_of_ones_own_is_read_from_its_path_or_folder(tmp_path: Path) -> None:
     path = break_description(tmp_path, lambda entries: entries.update(name="my_jaw"))
-    assert load_hand(path).name == "my_jaw"
+    assert load_hand(path).name == load_hand(tmp_path).name == "my_jaw"
+    shutil.copy(path, tmp_path / "another.json")
+    with pytest.raises(InputError, match="holds one description"):
+        load_hand(tmp_path)
 
 
 @pytest.mark.parametrize(
@@ -130,6 +167,7 @@ def test_a_hand_of_ones_own_is_read_from_its_path(tmp_path: Path) -> None:
         (lambda entries: entries["contacts"]["left"].update(link="thumb"), "contact left: no link thumb"),
         (lambda entries: entries["couplings"][0].update(follower="j9"), "coupling of j9: no such joint"),
         (lambda entries: entries["templates"][0].update(side_a=["middle"]), "template pinch: its sides name a contact"),
+        (lambda entries: entries["templates"][0].update(efforts={"j9": 1.0}), "template pinch: effort of j9"),
         (lambda entries: entries["templates"][0].update(closed={}), "template pinch: it must give every motor"),
         (lambda entries: entries.update(urdf="none.urdf"), "no such URDF file"),
     ],
@@ -140,5 +178,5 @@ def test_a_wrong_description_is_named(tmp_path: Path, change, message: str) -> N
 
 
 def test_an_unknown_hand_lists_the_known_ones() -> None:
-    with pytest.raises(InputError, match=r"no hand 'claw': there are mia_right, parallel_jaw"):
+    with pytest.raises(InputError, match=r"no hand 'claw': there are mia_left, mia_right, parallel_jaw, robotiq_2f85"):
         load_hand("claw")

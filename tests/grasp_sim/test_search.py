@@ -8,6 +8,7 @@ import pytest
 from grasp_sim.hands import load_hand
 from grasp_sim.pool import TrialPool
 from grasp_sim.search import SearchResult, SearchSettings, search_grasps
+from grasp_sim.solids import Solid
 from grasp_sim.trial import GraspOutcome
 from tests.grasp_sim.shapes import make_box, place
 
@@ -76,3 +77,19 @@ def test_only_the_asked_objects_are_searched() -> None:
         result = search_grasps(objects, JAW, indices=[1], settings=replace(QUICK, max_trials=2), pool=pool)
     assert {grasp.object_index for grasp in result.grasps} <= {1}
     assert 0 not in result.failures
+
+
+def test_trials_vary_over_the_shape_samples() -> None:
+    """In its other shape the object is wider than the hand opens: only the likeliest shape can be held."""
+    thin = place(make_box(0.04, 0.05, 0.08), name="thin or wide")
+    wide = replace(thin, samples=(make_wide_solid(),))
+    settings = replace(QUICK, batch=2, finalists=1, final_trials=4)
+    with TrialPool(1) as pool:
+        certain = search_grasps([thin], JAW, settings=settings, pool=pool)
+        doubtful = search_grasps([wide], JAW, settings=settings, pool=pool)
+    assert certain.ranked[0].grasp.success_rate > 0.7
+    assert doubtful.ranked[0].grasp.success_rate <= 0.5
+
+
+def make_wide_solid() -> Solid:
+    return place(make_box(0.12, 0.12, 0.08)).solid
