@@ -52,9 +52,15 @@ def complete_object(view: ObjectView, generator: np.random.Generator, options: R
 
 def coarsen(hypothesis: Hypothesis) -> Hypothesis:
     """The same surface without the lattice's ripples, in as many triangles as it needs."""
-    vertices = smooth_taubin(hypothesis.vertices, hypothesis.faces, _RIPPLE_PASSES)
-    extent = _extent(vertices)
-    return Hypothesis(hypothesis.name, *simplify(vertices, hypothesis.faces, _TOLERANCE * extent, longest_edge=extent / _EDGES_ACROSS))
+    smooth = smooth_taubin(hypothesis.vertices, hypothesis.faces, _RIPPLE_PASSES)
+    return thin_out(Hypothesis(hypothesis.name, smooth, hypothesis.faces))
+
+
+def thin_out(hypothesis: Hypothesis) -> Hypothesis:
+    """The same surface in as many triangles as it needs, none of them too long to bend."""
+    extent = _extent(hypothesis.vertices)
+    simple = simplify(hypothesis.vertices, hypothesis.faces, _TOLERANCE * extent, longest_edge=extent / _EDGES_ACROSS)
+    return Hypothesis(hypothesis.name, *simple)
 
 
 def choose_hypothesis(view: ObjectView, generator: np.random.Generator, options: ReconstructionOptions | None = None) -> Hypothesis:

@@ -1,6 +1,6 @@
 """Stage two: the chosen mesh inside a cage, whose vertices move until the rendered depth and silhouette match the image."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
 import cv2
@@ -12,11 +12,12 @@ from torch import Tensor
 from invgraphics.camera import Camera
 from invgraphics.geometry.cage import mean_value_coordinates, sphere_cage
 from invgraphics.geometry.mesh import Mesh, uniform_laplacian
-from invgraphics.losses import bend, compare_depths, penetrate_plane
+from invgraphics.losses import bend, compare_depths, miss_contact, penetrate_plane
 from invgraphics.parameters import Diffused
 from invgraphics.transforms import invert, transform_points
 from optim.minimize import Limits
 from optim.object_view import ObjectView
+from optim.obstacles import Obstacle
 from optim.stages import LossTerm, Stage, StageResult, Values, run_stage
 from optim.steppers import Adam
 from renderers.rasterize import Rasterizer, build_topology
@@ -30,6 +31,8 @@ _NEIGHBOURHOOD = 4.0
 """Squared radius, in cage edges, of what moves together (see `Diffused`)."""
 _LEARNING_RATE = 0.008
 """Of Adam, as a share of the object's largest half extent."""
+_STANDS_WITHIN = 0.006
+"""Metres over the plane within which the lowest vertex of a completion says that the object stands on it."""
 _LIMITS = Limits(iterations=80, patience=12, tolerance=2e-3)
 
 
@@ -45,6 +48,10 @@ class CageWeights:
     rest: float = 5.0
     """Of the displacement itself: what nothing sees stays."""
     support: float = 1.0
+    contact: float = 0.3
+    """Of the gap between what stands on the plane and the plane."""
+    separation: float = 10.0
+    """Of the depth inside neighbours, over all vertices."""
 
 
 @dataclass(frozen=True)
@@ -125,6 +132,7 @@ def fit_cage(
     rasterizer: Rasterizer,
     has_plane: bool,
     loss_weights: CageWeights = CageWeights(),
+    obstacles: Sequence[Obstacle] = (),
 ) -> tuple[Mesh, StageResult]:
     """Deforms a mesh through its cage until it matches the crop.
 
@@ -135,6 +143,7 @@ def fit_cage(
         rasterizer: draws the crops.
         has_plane: whether the support plane is known, which the mesh may not sink into.
         loss_weights: of the terms.
+        obstacles: neighbours, which the mesh may not run into.
 
     Returns:
         The deformed mesh, object frame, and the stage's result; its values hold the cage's vertices under "cage".
@@ -150,13 +159,24 @@ def fit_cage(
         "cage",
         free={"cage": Diffused.over(cage_faces, len(rest), _NEIGHBOURHOOD, unit=1.0)},
         predict=predict,
-        terms=_build_terms(target, cage_faces, len(rest), size, loss_weights, has_plane),
+        terms=(
+            *_build_image_terms(target, loss_weights),
+            *_build_cage_terms(cage_faces, len(rest), size, loss_weights),
+            *_build_contact_terms(transform_points(T_world_object, mesh.vertices), target, loss_weights, has_plane, obstacles),
+        ),
         stepper=Adam(_LEARNING_RATE * size),
         limits=_LIMITS,
     )
     result = run_stage(stage, {"cage": rest})
     deformed = weights @ result.values["cage"]
-    return replace(mesh, vertices=deformed), result
+    return replace(mesh, vertices=_lay_flat(deformed, T_world_object) if has_plane else deformed), result
+
+
+def _lay_flat(vertices: Float[Tensor, "v 3"], T_world_object: Float[Tensor, "4 4"]) -> Float[Tensor, "v 3"]:
+    """The vertices (object frame), those below the support plane raised onto it: where the object stands it is flat."""
+    world = transform_points(T_world_object, vertices)
+    raised = torch.cat([world[:, :2], world[:, 2:].clamp(min=0)], dim=1)
+    return transform_points(invert(T_world_object), raised)
 
 
 def _build_prediction(
@@ -185,12 +205,9 @@ def _build_prediction(
     return predict
 
 
-def _build_terms(
-    target: CropTarget, cage_faces: Int[Tensor, "t 3"], n_cage: int, size: float, weights: CageWeights, has_plane: bool
-) -> tuple[LossTerm, ...]:
-    laplacian = uniform_laplacian(cage_faces, n_cage, torch.float32)
+def _build_image_terms(target: CropTarget, weights: CageWeights) -> tuple[LossTerm, ...]:
     cells = target.measured.sum().clamp(min=1)
-    scale = max(2 * target.noise, 0.001)
+    scale = _residual_scale(target)
 
     def depth(crop: RenderedCrop) -> Tensor:
         both = target.measured & crop.drawn
@@ -199,13 +216,35 @@ def _build_terms(
     def silhouette(crop: RenderedCrop) -> Tensor:
         return (torch.where(target.informative, crop.coverage - target.share, 0.0) ** 2).sum() / cells
 
-    def support(crop: RenderedCrop) -> Tensor:
-        return penetrate_plane(crop.vertices[:, 2]) / scale
+    return LossTerm("depth", weights.depth, depth), LossTerm("silhouette", weights.silhouette, silhouette)
 
-    terms = (
-        LossTerm("depth", weights.depth, depth),
-        LossTerm("silhouette", weights.silhouette, silhouette),
+
+def _build_cage_terms(cage_faces: Int[Tensor, "t 3"], n_cage: int, size: float, weights: CageWeights) -> tuple[LossTerm, ...]:
+    laplacian = uniform_laplacian(cage_faces, n_cage, torch.float32)
+    return (
         LossTerm("smoothness", weights.smoothness / size**2, lambda crop: bend(crop.cage_offset, laplacian)),
         LossTerm("rest", weights.rest / size**2, lambda crop: (crop.cage_offset**2).sum(-1)),
     )
-    return (*terms, LossTerm("support", weights.support, support)) if has_plane else terms
+
+
+def _build_contact_terms(
+    start: Float[Tensor, "v 3"], target: CropTarget, weights: CageWeights, has_plane: bool, obstacles: Sequence[Obstacle]
+) -> tuple[LossTerm, ...]:
+    """What the mesh touches: the plane, where it stands on it at the start (world vertices), and its neighbours, which it may not enter."""
+    scale = _residual_scale(target)
+    terms = []
+    if has_plane:
+        terms.append(LossTerm("support", weights.support, lambda crop: penetrate_plane(crop.vertices[:, 2]) / scale))
+    if has_plane and start[:, 2].min() < _STANDS_WITHIN:
+        terms.append(LossTerm("contact", weights.contact, lambda crop: miss_contact(crop.vertices[:, 2]) / scale))
+    for obstacle in obstacles:
+        separation = LossTerm(
+            "separation", weights.separation, lambda crop, obstacle=obstacle: obstacle.measure_depth(crop.vertices) / scale
+        )
+        terms.append(separation)
+    return tuple(terms)
+
+
+def _residual_scale(target: CropTarget) -> float:
+    """Metres that count as one."""
+    return max(2 * target.noise, 0.001)

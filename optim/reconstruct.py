@@ -26,7 +26,9 @@ from optim.ellipsoids import EllipsoidPosterior, fit_ellipsoids
 from optim.evidence import gather_evidence
 from optim.hypotheses import Hypothesis
 from optim.mesh_stage import build_crop_target, fit_cage
+from optim.neighbours import separate
 from optim.object_view import ObjectView, view_objects
+from optim.obstacles import find_obstacles
 from optim.options import ReconstructionOptions
 from optim.scene_stage import fit_scene_shapes
 from optim.threads import one_thread
@@ -70,6 +72,7 @@ def reconstruct(
             views = view_objects(kept, rests)
             rng = np.random.default_rng(seed)
             completions = [complete_object(view, rng, options) for view in views]
+            completions = separate(completions, views) if options.non_penetration else completions
         with clock.stage("cages", 0.5):
             scene, cage_histories = _fit_cages(scene, views, completions, rests, options)
         with clock.stage("materials and lights", 0.85):
@@ -159,20 +162,20 @@ def _dress(scene: Scene, appearance: Appearance) -> Scene:
 def _fit_cages(
     scene: Scene, views: list[ObjectView], completions: list[Hypothesis], has_plane: bool, options: ReconstructionOptions
 ) -> tuple[Scene, list[StageHistory]]:
-    """Every object's mesh, completed and then fitted to the image through its cage."""
+    """Every object's mesh, completed and then fitted to the image through its cage, out of the way of the others."""
     rasterizer = make_rasterizer("auto", threads=1)
-    objects, histories = [], []
-    for item, view, completion in zip(scene.objects, views, completions, strict=True):
-        world = torch.as_tensor(completion.vertices, dtype=item.radii.dtype)
-        start = Mesh(world, torch.as_tensor(completion.faces)).transformed(invert(item.T_world_object))
-        if not options.cages:
-            objects.append(replace(item, mesh=start))
-            continue
-        target = build_crop_target(view, scene.camera)
-        mesh, result = fit_cage(start, item.T_world_object, target, rasterizer, has_plane, options.cage_weights())
-        objects.append(replace(item, mesh=mesh))
+    meshes = [Mesh(torch.as_tensor(item.vertices, dtype=scene.camera.K.dtype), torch.as_tensor(item.faces)) for item in completions]
+    histories = []
+    for k, item in enumerate(scene.objects if options.cages else ()):
+        obstacles = find_obstacles(meshes[k], meshes[:k] + meshes[k + 1 :]) if options.non_penetration else []
+        start, target = meshes[k].transformed(invert(item.T_world_object)), build_crop_target(views[k], scene.camera)
+        mesh, result = fit_cage(start, item.T_world_object, target, rasterizer, has_plane, options.cage_weights(), obstacles)
+        meshes[k] = mesh.transformed(item.T_world_object)
         histories.append(replace(result.history, stage=f"cage of {item.name}"))
-    return replace(scene, objects=tuple(objects)), histories
+    objects = tuple(
+        replace(item, mesh=mesh.transformed(invert(item.T_world_object))) for item, mesh in zip(scene.objects, meshes, strict=True)
+    )
+    return replace(scene, objects=objects), histories
 
 
 def _paint(scene: Scene, appearance: Appearance, rendered: Rendered) -> Scene:

@@ -1,0 +1,57 @@
+"""Neighbours as obstacles: how deep a point lies inside of them."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from invgraphics.geometry.distances import find_inside, find_nearest_faces
+from invgraphics.geometry.isosurface import build_lattice
+from invgraphics.geometry.mesh import Mesh
+
+_SAMPLES = 40_000
+_MARGIN = 0.004
+"""Metres around an obstacle within which its distance is known; beyond, nothing is felt of it."""
+
+
+@dataclass(frozen=True)
+class Obstacle:
+    """Signed distances from a neighbour's surface on a lattice around it."""
+
+    origin: Float[Tensor, "3"]
+    """World position of the first sample, metres."""
+    spacing: float
+    """Metres from sample to sample."""
+    distances: Float[Tensor, "x y z"]
+    """Metres, negative inside."""
+
+    def measure_depth(self, points: Float[Tensor, "n 3"]) -> Float[Tensor, " n"]:
+        """How deep, metres, each world point lies inside the neighbour; 0 outside. Differentiable with respect to the points."""
+        sizes = torch.tensor(self.distances.shape, dtype=points.dtype)
+        unit = 2 * (points - self.origin) / (self.spacing * (sizes - 1)) - 1
+        values = torch.nn.functional.grid_sample(
+            self.distances[None, None], unit.flip(-1)[None, None, None], padding_mode="border", align_corners=True
+        )
+        within = (unit.detach().abs() <= 1).all(-1)
+        return torch.where(within, -values.reshape(-1), 0.0).clamp(min=0)
+
+
+def find_obstacles(mesh: Mesh, others: Sequence[Mesh]) -> list[Obstacle]:
+    """The meshes (world frame) that a mesh may run into, as distance fields."""
+    low, high = mesh.vertices.min(0).values - _MARGIN, mesh.vertices.max(0).values + _MARGIN
+    near = [other for other in others if (other.vertices.max(0).values >= low).all() and (other.vertices.min(0).values <= high).all()]
+    return [build_obstacle(other) for other in near]
+
+
+def build_obstacle(mesh: Mesh) -> Obstacle:
+    """The distance field of a closed mesh in the world frame."""
+    low, high = (bound.double().numpy() for bound in (mesh.vertices.min(0).values, mesh.vertices.max(0).values))
+    lattice = build_lattice(low - _MARGIN, high + _MARGIN, _SAMPLES, 0.0)
+    points = torch.as_tensor(lattice.points())
+    vertices = mesh.vertices.double()
+    distances, _ = find_nearest_faces(points, vertices, mesh.faces)
+    signed = torch.where(find_inside(points, vertices, mesh.faces), -distances, distances)
+    dtype = mesh.vertices.dtype
+    return Obstacle(torch.as_tensor(lattice.origin).to(dtype), float(lattice.spacing), signed.reshape(lattice.shape).to(dtype))
