@@ -15,6 +15,7 @@ from renderers import texture_kernels as kernels
 from renderers.rasterize.workers import Workers
 
 _POINTS_AT_LEAST = 4096
+_FURTHEST_UV = 1e4
 
 
 def look_up_textures(
@@ -34,7 +35,7 @@ def look_up_textures(
         workers: run the compiled loops; used on the CPU only.
 
     Raises:
-        InputError: a texture has no texels, or not as many triangles as its mesh.
+        InputError: a texture has no texels, not as many triangles as its mesh, or coordinates that are not finite.
     """
     if all(mesh.texture is None for mesh in meshes):
         return None
@@ -64,6 +65,8 @@ def _check_texture(mesh: Mesh) -> None:
         return
     if len(mesh.texture.uv) != len(mesh.faces):
         raise InputError(f"a texture has coordinates for {len(mesh.texture.uv)} triangles; its mesh has {len(mesh.faces)}")
+    if not (mesh.texture.uv.detach().abs() <= _FURTHEST_UV).all():
+        raise InputError(f"a texture has coordinates that are not finite, or beyond {_FURTHEST_UV:g}; the image spans 0 to 1")
     if 0 in mesh.texture.image.shape:
         raise InputError(f"a texture has shape {tuple(mesh.texture.image.shape)}; it needs one texel at least")
 

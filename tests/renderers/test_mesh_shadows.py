@@ -140,6 +140,19 @@ def test_a_sphere_casts_the_ellipse_that_geometry_says():
     assert found[distance.abs() < 1e-4].mean() == pytest.approx(0.5, abs=0.1)
 
 
+def test_a_light_in_the_middle_of_a_closed_box_lights_nothing_outside():
+    box = as_object("box", trimesh.creation.box((0.05, 0.06, 0.04)), (0.0, 0.0, 0.4), (0.0, 0.0, 0.05))
+    place = box.T_world_object[:3, 3].clone().requires_grad_()
+    scene = replace(make_scene(PointLight(place, WHITE)), objects=(box,))
+    points = 0.4 * torch.rand(2000, 3, dtype=torch.float64, generator=torch.Generator().manual_seed(0)) - 0.2
+    points[:, 2] = points[:, 2].sign() * 0.2
+    up = torch.tensor([0.0, 0.0, 1.0], dtype=torch.float64).expand_as(points)
+    found = look_past_meshes(draw_maps(scene), points, up, torch.full((2000,), -1), Workers())
+    assert found.max() < 1e-9
+    (gradient,) = torch.autograd.grad(found.sum(), place)
+    assert torch.isfinite(gradient).all()
+
+
 @pytest.mark.parametrize("name", LIGHTS)
 def test_compiled_and_plain_look_up_agree(name):
     scene = make_scene(LIGHTS[name])

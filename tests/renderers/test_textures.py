@@ -141,7 +141,8 @@ def test_textures_that_do_not_fit_are_named():
     scene = textured_scene()
     mesh = scene.objects[0].mesh
     short, empty = replace(mesh.texture, uv=mesh.texture.uv[:3]), replace(mesh.texture, image=torch.zeros(0, 3, 3).double())
-    for texture, message in ((short, "coordinates for 3 triangles"), (empty, "one texel")):
+    lost = replace(mesh.texture, uv=mesh.texture.uv * torch.nan)
+    for texture, message in ((short, "coordinates for 3 triangles"), (empty, "one texel"), (lost, "not finite")):
         broken = with_object(scene, 0, mesh=replace(mesh, texture=texture))
         with pytest.raises(InputError, match=message):
             make_renderer("cpu")(broken, scene.camera)
