@@ -32,6 +32,7 @@ from optim.obstacles import find_obstacles
 from optim.options import ReconstructionOptions
 from optim.scene_stage import fit_scene_shapes
 from optim.threads import one_thread
+from optim.trimming import trim_masks
 from renderers.protocol import Rendered, make_renderer
 from renderers.rasterize import make_rasterizer
 
@@ -59,6 +60,7 @@ def reconstruct(
         with clock.stage("support plane", 0.0):
             kept, has_plane = _place_camera(kept, generator)
             rests = has_plane and options.support
+            kept = trim_masks(kept) if rests else kept
         with clock.stage("ellipsoids", 0.05):
             evidence, priors, stepper = gather_evidence(kept, rests), options.ellipsoid_priors(), options.ellipsoid_stepper()
             start = fit_ellipsoids(evidence, priors, stepper=stepper)
