@@ -12,7 +12,6 @@ import datetime
 import json
 import os
 import platform
-import resource
 import time
 from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor
@@ -33,14 +32,16 @@ from tests.benchmarks.rendering_limits import compute_least_bytes, compute_memor
 SIZES = ((128, 128), (240, 320), (480, 640), (720, 1280))
 SUBDIVISIONS = (2, 3, 4, 5, 6, 7)
 LONGEST = 4.0
-"""Seconds after which a case is not repeated any more; what takes longer once is done once, without a warm-up."""
+"""Seconds after which a case is not repeated any more."""
+TOO_LONG = 20.0
+"""What takes so many seconds at its warm-up is not done again: the warm-up is the measurement."""
 
 
 def measure(function: Callable[[], object], repeats: int) -> dict[str, float]:
     """Median and quartiles of the seconds that a call takes, and the least processor time that one took."""
     first = _time_once(function)
-    runs = [first] if first[0] > LONGEST else []
-    while len(runs) < repeats and sum(wall for wall, _ in runs) < LONGEST:
+    runs = [first] if first[0] > TOO_LONG else []
+    while not runs or (len(runs) < repeats and sum(wall for wall, _ in runs) < LONGEST):
         runs.append(_time_once(function))
     times, processor = zip(*runs, strict=True)
     low, middle, high = (float(value) for value in np.quantile(times, [0.25, 0.5, 0.75]))
@@ -75,19 +76,25 @@ def measure_case(size: tuple[int, int], subdivisions: int, threads: int, repeats
 
 
 def measure_memory(subdivisions: int, size: tuple[int, int]) -> dict[str, float]:
-    """Bytes that a step with gradients takes at its peak, beyond what a process takes that has drawn 100 triangles."""
+    """Bytes that a step with gradients takes at its peak, and how many of them a process holds before it; in a process of its own."""
     with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as pool:
         before, peak = pool.submit(_peak_memory, subdivisions, size).result()
     return {"triangles": 100 * 4**subdivisions, "size": size, "bytes": peak - before, "bytes_with_all_libraries": peak}
 
 
 def _peak_memory(subdivisions: int, size: tuple[int, int]) -> tuple[int, int]:
-    rasterizer, peaks = make_rasterizer("cpu"), []
-    for level in (0, subdivisions):
-        step, _ = rendering_scenes.build_steps(rasterizer, level, size)
-        step()
-        peaks.append(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024)
-    return peaks[0], peaks[1]
+    rasterizer = make_rasterizer("cpu")
+    rendering_scenes.build_steps(rasterizer, 0, size)[0]()
+    before = _read_memory("VmRSS")
+    Path("/proc/self/clear_refs").write_text("5")  # Linux: the peak is from now on.
+    rendering_scenes.build_steps(rasterizer, subdivisions, size)[0]()
+    return before, _read_memory("VmHWM")
+
+
+def _read_memory(name: str) -> int:
+    """Bytes that this process holds ("VmRSS"), or held at most ("VmHWM")."""
+    line = next(line for line in Path("/proc/self/status").read_text().splitlines() if line.startswith(name))
+    return 1024 * int(line.split()[1])
 
 
 def measure_scene(threads: int, repeats: int) -> dict[str, object]:
@@ -169,7 +176,7 @@ def _print_results(result: dict) -> None:
         theirs, ours = (f"{1e3 * peer[whose]['median_s']:.2f} ms" for whose in ("theirs", "ours"))
         print(f"{name}, {peer['what']}: {theirs}, here {ours}: {peer['ratio']:.1f} times as long")
     memory, (height, width) = result["memory"], result["memory"]["size"]
-    print(f"{memory['triangles']} triangles at {width}x{height}, with gradient: {memory['bytes'] / 1e6:.0f} MB at the peak")
+    print(f"{memory['triangles']} triangles at {width}x{height}, with gradient: {memory['bytes'] / 1e6:.0f} MB more at the peak")
     for what, fit in result["fits"].items():
         parts = f"{1e9 * fit['per_pixel_s']:.2f} ns a pixel + {1e9 * fit['per_triangle_s']:.1f} ns a triangle"
         print(f"{what}: {1e3 * fit['fixed_s']:.3f} ms + {parts} (median error {100 * fit['median_relative_error']:.0f} %)")

@@ -110,11 +110,15 @@ def _mitsuba_step(subdivisions: int, size: tuple[int, int]) -> Callable[[], None
 
 
 def _deodr_step(subdivisions: int, size: tuple[int, int]) -> Callable[[], None]:
-    """Its own core in compiled C++, called for an image and for the gradient of the vertices in it."""
+    """Its own core in compiled C++, called for the same five channels and for their gradient with respect to the vertices' pixels.
+
+    Less than is done here: projection and silhouette edges are found beforehand, and channels are linear in the image.
+    """
     from tests.renderers.deodr_scene import build_deodr_scene
 
     vertices, faces = rendering_scenes.five_spheres(subdivisions)
-    scene = build_deodr_scene(vertices, faces, vertices.sin(), rendering_scenes.camera(size).K, size)
+    values = torch.cat([vertices.sin(), vertices[:, 2:], torch.ones_like(vertices[:, :1])], dim=1)
+    scene = build_deodr_scene(vertices, faces, values, rendering_scenes.camera(size).K, size)
 
     def step() -> None:
         scene.clear_gradients()

@@ -32,7 +32,11 @@ def draw(result: dict) -> str:
     machine = result["machine"]
     versions = ", ".join(f"{name} {machine[name]}" for name in ("python", "torch", "numba"))
     peers = ", ".join(f"{name} {peer['version']}" for name, peer in result["peers"].items() if "version" in peer)
-    notes = [f"{machine['processor']}, {machine['cores']} cores; {versions}; {machine['date']}", f"Beside it: {peers}" if peers else ""]
+    load = f" (others kept {machine['load_before']:.0f} busy)" if machine["load_before"] >= 1 else ""
+    notes = [
+        f"{machine['processor']}, {machine['cores']} cores{load}; {versions}; {machine['date']}",
+        f"Beside it: {peers}" if peers else "",
+    ]
     parts = [_text(WIDTH - 10, HEIGHT - 28 + 16 * line, note, "small", "end") for line, note in enumerate(notes)]
     parts += _draw_sizes(result["cases"]) + _draw_peers(result["peers"])
     header = f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {WIDTH} {HEIGHT}" role="img">'
@@ -64,7 +68,9 @@ def _draw_sizes(cases: list[dict]) -> list[str]:
             parts.append(f'<polyline points="{path}" fill="none" stroke="{colour}" stroke-width="2"{dash}/>')
             if threads == most:
                 parts += [_whisker(a, case["step"], y, colour) for (a, _), case in zip(points, chosen, strict=True)]
-                parts.append(_text(points[-1][0] + 8, points[-1][1] + 4, f"{size[1]}×{size[0]}", "small"))
+                top = TOP + 8 + 16 * sizes.index(size)
+                parts.append(f'<rect x="80" y="{top}" width="14" height="8" fill="{colour}"/>')
+                parts.append(_text(100, top + 8, f"{size[1]}×{size[0]}", "small"))
     return parts
 
 
@@ -85,7 +91,7 @@ def _draw_peers(peers: dict[str, dict]) -> list[str]:
         )
         for offset, whose, colour in ((2, "theirs", THEIRS), (20, "ours", OURS)):
             end = axis.position(1e3 * peer[whose]["median_s"])
-            label = _time(peer[whose]["median_s"]) + (f" ({peer['ratio']:.3g}×)" if whose == "theirs" else "")
+            label = _time(peer[whose]["median_s"]) + (f" ({_ratio(peer['ratio'])}×)" if whose == "theirs" else "")
             parts.append(f'<rect x="{axis.start}" y="{top + offset:.1f}" width="{end - axis.start:.1f}" height="15" fill="{colour}"/>')
             parts.append(_text(end + 5, top + offset + 12, label, "small"))
     parts.append(_text(600, BOTTOM + 38, "logarithmic; orange: theirs, blue: the cpu backend, all cores", "small"))
@@ -94,6 +100,10 @@ def _draw_peers(peers: dict[str, dict]) -> list[str]:
 
 def _time(seconds: float) -> str:
     return f"{seconds:.1f} s" if seconds >= 1 else f"{1e3 * seconds:.3g} ms"
+
+
+def _ratio(value: float) -> str:
+    return f"{value:,.0f}" if value >= 10 else f"{value:.2g}"
 
 
 def _whisker(x: float, times: dict, axis: _LogAxis, colour: str) -> str:

@@ -4,7 +4,7 @@ from xml.etree import ElementTree
 
 import pytest
 
-from tests.benchmarks.rendering import describe_machine, fit_costs, measure, measure_case
+from tests.benchmarks.rendering import describe_machine, fit_costs, measure, measure_case, measure_memory
 from tests.benchmarks.rendering_plot import draw
 
 
@@ -28,9 +28,20 @@ def test_what_takes_long_is_done_once(monkeypatch):
     calls = []
     monkeypatch.setattr("tests.benchmarks.rendering.LONGEST", -1.0)
     assert measure(lambda: calls.append(1), 20)["repeats"] == 1
+    assert len(calls) == 2, "a warm-up, and what is measured"
+    monkeypatch.setattr("tests.benchmarks.rendering.TOO_LONG", -1.0)
+    assert measure(lambda: calls.append(1), 20)["repeats"] == 1
+    assert len(calls) == 3, "the warm-up is what is measured"
+    monkeypatch.undo()
     monkeypatch.setattr("tests.benchmarks.rendering.LONGEST", 1e9)
     assert measure(lambda: calls.append(1), 3)["repeats"] == 3
-    assert len(calls) == 1 + 1 + 3
+
+
+def test_memory_grows_with_triangles():
+    memory = measure_memory(6, (120, 160))
+    vertices, triangles = memory["triangles"] / 2, memory["triangles"]
+    assert triangles == 409600
+    assert 12 * vertices + 24 * triangles < memory["bytes"] < 1000 * triangles
 
 
 def test_a_case_covers_a_fifth_of_the_image():
