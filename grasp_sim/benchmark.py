@@ -94,14 +94,14 @@ class Round:
         return sum(attempt.success for attempt in self.attempts)
 
 
-def load_models(folder: Path, unit_m: float, largest_m: float) -> tuple[list[Model], dict[str, str]]:
+def load_models(folder: Path, unit_m: float, largest_m: float, pool: TrialPool) -> tuple[list[Model], dict[str, str]]:
     """The meshes of a folder, by name, no longer than `largest_m` at full size; and what was changed or left out, with the reason.
 
     A surface that is not closed is replaced by its convex hull. `InputError` where nothing usable is there.
     """
     if not folder.is_dir():
         raise InputError(f"{folder}: no such folder of meshes")
-    models, notes = [], {}
+    meshes, notes = {}, {}
     for path in sorted(file for file in folder.iterdir() if file.suffix.lower() in _MESH_FILES):
         mesh = load_mesh(path, unit_m)
         longest = float((mesh.vertices.max(0).values - mesh.vertices.min(0).values).max())
@@ -111,11 +111,12 @@ def load_models(folder: Path, unit_m: float, largest_m: float) -> tuple[list[Mod
         closed = _closed(mesh)
         if closed is not mesh:
             notes[path.name] = "not closed: its convex hull is used"
-        models.append(Model(path.stem, closed))
-    if not models:
+        meshes[path.stem] = closed
+    if not meshes:
         kinds = ", ".join(_MESH_FILES)
         raise InputError(f"{folder}: no mesh ({kinds}) of at most {100 * largest_m:.0f} cm; is --unit right?")
-    return models, notes
+    solids = pool.map(build_solid, [(mesh,) for mesh in meshes.values()])
+    return [Model(name, solid) for name, solid in zip(meshes, solids, strict=True)], notes
 
 
 def _closed(mesh: Mesh) -> Mesh:
@@ -232,19 +233,29 @@ def run_clutter(
     rounds: int,
     seed: int,
     pool: TrialPool,
-    progress: Callable[[int, int], None] = lambda done, rounds: None,
+    done: Sequence[Round] = (),
+    finished: Callable[[Round], None] = lambda played: None,
 ) -> list[Round]:
-    """All rounds, spread over the pool's processes; the same for any number of them."""
-    played = []
-    for each in pool.map(play_round, [(tuple(models), hand, perceive, settings, seed, number) for number in range(rounds)]):
-        played.append(each)
-        progress(len(played), rounds)
-    return played
+    """All rounds, spread over the pool's processes; the same for any number of them.
+
+    Rounds that are `done` are not played again. `finished` is told each that was played.
+    """
+    rounds_by_number = {each.number: each for each in done if each.number < rounds}
+    missing = [number for number in range(rounds) if number not in rounds_by_number]
+    for each in pool.map(play_round, [(tuple(models), hand, perceive, settings, seed, number) for number in missing]):
+        rounds_by_number[each.number] = each
+        finished(each)
+    return [rounds_by_number[number] for number in range(rounds)]
 
 
 def describe_rounds(rounds: Sequence[Round]) -> list[dict]:
     """As JSON takes them."""
     return [asdict(each) for each in rounds]
+
+
+def read_round(entries: dict) -> Round:
+    """What `describe_rounds` said of a round."""
+    return Round(**(entries | {"attempts": tuple(Attempt(**attempt) for attempt in entries["attempts"])}))
 
 
 def see_truth(view: View, seed: int) -> Sequence[PlacedSolid]:

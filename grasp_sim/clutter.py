@@ -14,10 +14,10 @@ from jaxtyping import Float
 from scipy.ndimage import gaussian_filter
 from scipy.spatial.transform import Rotation
 
-from grasp_sim.solids import PlacedSolid, Solid, build_solid
+from grasp_sim.solids import PlacedSolid, Solid
 from grasp_sim.world import World
 from invgraphics.camera import Camera
-from invgraphics.geometry.mesh import Mesh, linear_from_srgb
+from invgraphics.geometry.mesh import linear_from_srgb
 from invgraphics.observation import Observation
 from invgraphics.transforms import transform_points
 
@@ -42,8 +42,8 @@ class Model:
     """An object of the set."""
 
     name: str
-    mesh: Mesh
-    """Closed; metres, upright in its own frame."""
+    solid: Solid
+    """Metres, upright in its own frame."""
 
 
 @dataclass(frozen=True)
@@ -141,7 +141,7 @@ def _pour(table: Table, models: Sequence[Model], count: int, generator: np.rando
 def _draw(models: Sequence[Model], scales: tuple[float, float], generator: np.random.Generator) -> tuple[str, Solid]:
     model = models[int(generator.integers(len(models)))]
     scale = float(generator.uniform(*scales))
-    return model.name, build_solid(Mesh(model.mesh.vertices * scale, model.mesh.faces))
+    return model.name, model.solid.scaled(scale)
 
 
 def _colour(generator: np.random.Generator) -> list[float]:

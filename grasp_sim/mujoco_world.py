@@ -110,6 +110,7 @@ class MujocoWorld:
         body.inertia, body.ipos, body.iquat = density * mesh.unit_inertia, position, _wxyz(quaternion)
         for k, piece in enumerate(mesh.pieces):
             part = self._spec.add_mesh(name=f"{name}_{k}")
+            part.inertia = mujoco.mjtMeshInertia.mjMESH_INERTIA_SHELL
             part.uservert, part.userface = piece.vertices.ravel().tolist(), piece.faces.ravel().tolist()
             geom = body.add_geom(type=mujoco.mjtGeom.mjGEOM_MESH, meshname=part.name, condim=4, priority=1)
             geom.margin, geom.gap = COLLISION_MARGIN, _LOOK_AHEAD / 2

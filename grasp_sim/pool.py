@@ -7,6 +7,9 @@ from concurrent.futures import ProcessPoolExecutor
 from multiprocessing.context import BaseContext
 from types import TracebackType
 
+import numba
+import torch
+
 
 class TrialPool:
     """Processes for trials; use it as a context manager, and for as many searches as you like.
@@ -36,8 +39,14 @@ class TrialPool:
         if self.processes == 1 or len(tasks) < 2:
             return (function(*task) for task in tasks)
         if self._executor is None:
-            self._executor = ProcessPoolExecutor(self.processes, mp_context=_context())
+            self._executor = ProcessPoolExecutor(self.processes, mp_context=_context(), initializer=_take_one_thread)
         return self._executor.map(function, *zip(*tasks, strict=True))
+
+
+def _take_one_thread() -> None:
+    """Processes share the cores; threads of each on top would only be in each other's way."""
+    torch.set_num_threads(1)
+    numba.set_num_threads(1)
 
 
 def _usable_cores() -> int:

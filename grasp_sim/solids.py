@@ -28,6 +28,10 @@ class Polyhedron:
     faces: Int[np.ndarray, "f 3"]
     """Counter-clockwise from outside."""
 
+    def scaled(self, factor: float) -> "Polyhedron":
+        """The same shape `factor` times as large about the origin."""
+        return Polyhedron(factor * self.vertices, self.faces)
+
 
 @dataclass(frozen=True)
 class Solid:
@@ -47,6 +51,20 @@ class Solid:
     """Frame of the centre of mass and the principal axes of inertia."""
     unit_inertia: Float[np.ndarray, "3"]
     """Principal moments at density 1 kg/m^3, m^5."""
+
+    def scaled(self, factor: float) -> "Solid":
+        """The same shape `factor` times as large about the body frame's origin, without cutting it into pieces again."""
+        T_body_inertial = self.T_body_inertial.copy()
+        T_body_inertial[:3, 3] *= factor
+        return Solid(
+            factor * self.vertices,
+            self.faces,
+            self.coarse.scaled(factor),
+            tuple(piece.scaled(factor) for piece in self.pieces),
+            factor**3 * self.volume,
+            T_body_inertial,
+            factor**5 * self.unit_inertia,
+        )
 
 
 @dataclass(frozen=True)

@@ -1,6 +1,7 @@
 """`invgraphics benchmark clutter`: the clutter removal experiment of VGN and GIGA on any folder of meshes."""
 
 import argparse
+import json
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
@@ -18,6 +19,7 @@ from grasp_sim.benchmark import (
     Score,
     describe_rounds,
     load_models,
+    read_round,
     run_clutter,
     score_rounds,
     see_hulls,
@@ -35,6 +37,8 @@ from invgraphics.plane import find_support_plane
 from invgraphics.segment.proposals import propose_masks
 from optim.reconstruct import reconstruct
 
+_ROUNDS, _SETTINGS = "rounds", "settings.json"
+"""Where a run leaves what a later one goes on from."""
 _UNITS = {"m": 1.0, "mm": 1e-3}
 
 
@@ -57,7 +61,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--processes", type=int, metavar="N", help="default: one for each core; the result does not depend on it")
     parser.add_argument("--out", type=Path, required=True, help="folder for results.json")
-    parser.add_argument("--overwrite", action="store_true", help="replace what an earlier run wrote to OUT")
+    parser.add_argument("--overwrite", action="store_true", help="begin anew; an interrupted run goes on otherwise")
 
 
 def run(arguments: argparse.Namespace) -> int:
@@ -68,14 +72,20 @@ def run(arguments: argparse.Namespace) -> int:
             raise InputError(f"--{name} is {value}; it must be positive")
     check_engine(arguments.engine)
     hand = load_hand(arguments.hand)
-    models, notes = load_models(arguments.objects, _UNITS[arguments.unit], arguments.largest)
-    claim_output_folder(arguments.out, arguments.overwrite)
+    done = _begin(arguments)
     settings = ClutterSettings(Protocol(arguments.protocol))
     settings = replace(settings, search=replace(settings.search, engine=arguments.engine))
     perceive = _PERCEPTIONS[arguments.perception]
-    options = {"rounds": arguments.rounds, "seed": arguments.seed}
-    with TrialPool(arguments.processes) as pool, _show_progress(Console(stderr=True)) as progress:
-        rounds = run_clutter(models, hand, perceive, settings, **options, pool=pool, progress=progress)
+    with TrialPool(arguments.processes) as pool:
+        models, notes = load_models(arguments.objects, _UNITS[arguments.unit], arguments.largest, pool)
+        with _show_progress(Console(stderr=True), arguments.rounds, len(done)) as advance:
+
+            def keep(played: Round) -> None:
+                write_json(arguments.out / _ROUNDS / f"{played.number:04d}.json", describe_rounds([played])[0])
+                advance()
+
+            options = {"rounds": arguments.rounds, "seed": arguments.seed, "done": done, "finished": keep}
+            rounds = run_clutter(models, hand, perceive, settings, pool=pool, **options)
     gsr, dr = score_rounds(rounds, arguments.seed)
     write_json(arguments.out / "results.json", _describe(arguments, rounds, gsr, dr, notes))
     _print_result(Console(highlight=False), arguments, rounds, gsr, dr, len(models), notes)
@@ -119,12 +129,28 @@ def _reconstruct(observation: Observation, seed: int) -> Sequence[PlacedSolid]:
 
 
 @contextmanager
-def _show_progress(console: Console) -> Iterator[Callable[[int, int], None]]:
-    """A bar over the rounds."""
+def _show_progress(console: Console, rounds: int, done: int) -> Iterator[Callable[[], None]]:
+    """A bar over the rounds; the value moves it on by one."""
     columns = (TextColumn("rounds"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
     with Progress(*columns, console=console) as bars:
-        task = bars.add_task("rounds", total=None)
-        yield lambda done, rounds: bars.update(task, completed=done, total=rounds)
+        task = bars.add_task("rounds", total=rounds, completed=min(done, rounds))
+        yield lambda: bars.advance(task)
+
+
+def _begin(arguments: argparse.Namespace) -> list[Round]:
+    """The rounds that an interrupted run, begun with the same settings, left in OUT; else OUT made anew."""
+    path = arguments.out / _SETTINGS
+    mine = {
+        name: str(getattr(arguments, name)) for name in ("objects", "unit", "largest", "protocol", "hand", "engine", "perception", "seed")
+    }
+    if path.is_file() and not arguments.overwrite:
+        if json.loads(path.read_text()) != mine:
+            raise InputError(f"{arguments.out} was begun with other settings ({path}); name another folder, or give --overwrite")
+        return [read_round(json.loads(file.read_text())) for file in sorted((arguments.out / _ROUNDS).glob("*.json"))]
+    claim_output_folder(arguments.out, arguments.overwrite)
+    (arguments.out / _ROUNDS).mkdir()
+    write_json(path, mine)
+    return []
 
 
 def _describe(arguments: argparse.Namespace, rounds: Sequence[Round], gsr: Score, dr: Score, notes: dict[str, str]) -> dict:
@@ -133,6 +159,7 @@ def _describe(arguments: argparse.Namespace, rounds: Sequence[Round], gsr: Score
         "protocol": arguments.protocol,
         "hand": arguments.hand,
         "perception": arguments.perception,
+        "engine": arguments.engine,
         "seed": arguments.seed,
         "gsr": gsr.percent,
         "gsr_interval": [gsr.low, gsr.high],

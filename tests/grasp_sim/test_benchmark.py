@@ -1,21 +1,36 @@
 """Clutter removal: tables, noise and scores against what the protocol says; a round on objects that any jaw can take."""
 
+import json
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from grasp_sim.benchmark import Attempt, ClutterSettings, Round, load_models, play_round, score_rounds, see_hulls, see_truth
+from grasp_sim.benchmark import (
+    Attempt,
+    ClutterSettings,
+    Round,
+    describe_rounds,
+    load_models,
+    play_round,
+    read_round,
+    score_rounds,
+    see_hulls,
+    see_truth,
+)
 from grasp_sim.clutter import Model, Protocol, calibrate_depth, photograph, set_table, side_camera, world_points
 from grasp_sim.hands import load_hand
+from grasp_sim.pool import TrialPool
 from grasp_sim.search import SearchSettings
+from grasp_sim.solids import build_solid
 from grasp_sim.trial import TrialSettings
 from grasp_sim.world import World
+from invgraphics.cli import main
 from invgraphics.errors import InputError
 from tests.grasp_sim.shapes import make_box
 
-MODELS = [Model("tall", make_box(0.05, 0.04, 0.12)), Model("cube", make_box(0.05, 0.05, 0.05))]
+MODELS = [Model("tall", build_solid(make_box(0.05, 0.04, 0.12))), Model("cube", build_solid(make_box(0.05, 0.05, 0.05)))]
 
 
 def test_the_side_view_is_the_protocols() -> None:
@@ -101,10 +116,40 @@ def test_meshes_that_do_not_fit_or_are_open_are_told(tmp_path: Path) -> None:
     opened = make_box(50, 40, 60).to_trimesh()
     opened.update_faces(np.arange(len(opened.faces)) > 1)
     opened.export(tmp_path / "torn.obj")
-    models, notes = load_models(tmp_path, 1e-3, 0.15)
+    models, notes = load_models(tmp_path, 1e-3, 0.15, TrialPool(1))
     assert [model.name for model in models] == ["small", "torn"]
     assert notes == {"long.stl": "left out: 60.0 cm long", "torn.obj": "not closed: its convex hull is used"}
     with pytest.raises(InputError, match="is --unit right"):
-        load_models(tmp_path, 1.0, 0.15)
+        load_models(tmp_path, 1.0, 0.15, TrialPool(1))
     with pytest.raises(InputError, match="no such folder"):
-        load_models(tmp_path / "none", 1.0, 0.15)
+        load_models(tmp_path / "none", 1.0, 0.15, TrialPool(1))
+
+
+def test_an_interrupted_benchmark_goes_on_where_it_was(tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
+    (tmp_path / "models").mkdir()
+    make_box(0.05, 0.05, 0.05).to_trimesh().export(tmp_path / "models" / "cube.ply")
+    fixed = [
+        "benchmark",
+        "clutter",
+        "--objects",
+        str(tmp_path / "models"),
+        "--protocol",
+        "packed",
+        "--perception",
+        "truth",
+        "--processes",
+        "1",
+    ]
+    out = ["--out", str(tmp_path / "out")]
+    played = json.loads(json.dumps(describe_rounds([make_round(0, [True, False, True], 5)])))[0]
+    assert read_round(played) == make_round(0, [True, False, True], 5)
+    assert main([*fixed, *out, "--rounds", "1"]) == 0
+    first = tmp_path / "out" / "rounds" / "0000.json"
+    assert json.loads(first.read_text()) == json.loads((tmp_path / "out" / "results.json").read_text())["rounds"][0]
+    first.write_text(json.dumps(played))
+    assert main([*fixed, *out, "--rounds", "1"]) == 0
+    results = json.loads((tmp_path / "out" / "results.json").read_text())
+    assert results["rounds"] == [played]
+    assert results["gsr"] == pytest.approx(200 / 3)
+    assert main([*fixed, *out, "--rounds", "1", "--seed", "1"]) == 2
+    assert "begun with other settings" in capsys.readouterr().err
