@@ -31,6 +31,8 @@ from optim.revolution import SymmetryAxis, bound_revolution, find_symmetry_axis,
 from optim.superquadrics import Superquadric, fit_superquadrics
 
 _RIPPLE_PASSES = 10
+_SHADOW_SMOOTHING = 1.4
+"""Lattice steps: a surface that follows each pixel's depth is rougher than what it shows."""
 _TOLERANCE = 0.002
 """By which simplification may move the surface, as a share of the object's extent."""
 _EDGES_ACROSS = 20
@@ -41,6 +43,7 @@ _MISFIT_CAP = 0.01
 _FREE_TOLERANCE = 0.003
 _ACCEPTED_MISFIT = 0.0008
 _ACCEPTED_RELATIVE_MISFIT = 0.008
+_ACCEPTED_NOISE_LEVELS = 1.3
 _THINNEST = 0.004
 """Metres: no visible surface belongs to anything thinner."""
 
@@ -74,7 +77,7 @@ def choose_hypothesis(view: ObjectView, generator: np.random.Generator, options:
     wall = bound_shell(workspace, max(_THINNEST, 2 * workspace.lattice.spacing))
     floor = 0.0 if view.has_plane else float(view.points[:, 2].min())
     below = np.maximum(bound_shadow(workspace, generator, floor), bound_slender(workspace))
-    shadow = build_hypothesis("shadow", workspace, np.minimum(below, wall))
+    shadow = build_hypothesis("shadow", workspace, np.minimum(below, wall), _SHADOW_SMOOTHING)
     if shadow is None:
         return build_hull(view.points)
     whole = _build_primitive(view, fit_superquadrics(view, generator, options.silhouette)[0]) if options.superquadrics else None
@@ -82,7 +85,7 @@ def choose_hypothesis(view: ObjectView, generator: np.random.Generator, options:
     if whole is not None and not _is_thinner_than_seen(whole, workspace):
         unexplained = max(measure_misfit(view, whole, generator) - measure_misfit(view, shadow, generator), 0.0)
         unexplained += measure_violation(view, whole, generator)
-    accepted = max(_ACCEPTED_MISFIT, _ACCEPTED_RELATIVE_MISFIT * _extent(view.points))
+    accepted = max(_ACCEPTED_MISFIT, _ACCEPTED_RELATIVE_MISFIT * _extent(view.points), _ACCEPTED_NOISE_LEVELS * view.noise)
     if unexplained < accepted / 2:
         return whole
     if axis is not None and axis.is_plausible:

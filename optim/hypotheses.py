@@ -20,7 +20,7 @@ FINEST_SPACING = 0.0008
 """Metres; thinner details than two of these are lost."""
 TRUNCATED_AWAY = 0.02
 """Field value, metres, far outside a bound, and where it need not be evaluated because the image carved the place away."""
-_FIELD_SMOOTHING = 0.7
+FIELD_SMOOTHING = 0.7
 """Standard deviation of the Gaussian over the field before the surface is taken, in lattice steps."""
 _HULL_POINTS = 1500
 _THICKNESS_PER_WIDTH = 0.85
@@ -136,10 +136,10 @@ def choose_points(points: np.ndarray, count: int, generator: np.random.Generator
     return points if len(points) <= count else points[generator.choice(len(points), count, replace=False)]
 
 
-def build_hypothesis(name: str, workspace: Workspace, bound: np.ndarray) -> Hypothesis | None:
-    """The closed surface of a bound, carved by the image; None where nothing is left."""
+def build_hypothesis(name: str, workspace: Workspace, bound: np.ndarray, smoothing: float = FIELD_SMOOTHING) -> Hypothesis | None:
+    """The closed surface of a bound, carved by the image; None where nothing is left. `smoothing` in lattice steps."""
     field = np.maximum(bound, workspace.carved).reshape(workspace.lattice.shape)
-    field = gaussian_filter(field.astype(np.float64), _FIELD_SMOOTHING)
+    field = gaussian_filter(field.astype(np.float64), smoothing)
     if not (field[1:-1, 1:-1, 1:-1] < 0).any():
         return None
     field = _keep_seen_components(field, workspace)
