@@ -11,7 +11,6 @@ from grasp_sim.benchmark import (
     Attempt,
     ClutterSettings,
     Round,
-    describe_rounds,
     load_models,
     play_round,
     read_round,
@@ -125,31 +124,36 @@ def test_meshes_that_do_not_fit_or_are_open_are_told(tmp_path: Path) -> None:
         load_models(tmp_path / "none", 1.0, 0.15, TrialPool(1))
 
 
-def test_an_interrupted_benchmark_goes_on_where_it_was(tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
-    (tmp_path / "models").mkdir()
-    make_box(0.05, 0.05, 0.05).to_trimesh().export(tmp_path / "models" / "cube.ply")
-    fixed = [
+def test_an_interrupted_benchmark_goes_on_where_it_was(
+    tmp_path: Path, capsys: pytest.CaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    played = []
+
+    def play(models, hand, perceive, settings, seed, number) -> Round:
+        played.append(number)
+        if played == [0, 1]:
+            raise KeyboardInterrupt
+        return make_round(number, [True, False, True], 5)
+
+    monkeypatch.setattr("grasp_sim.benchmark.play_round", play)
+    make_box(0.05, 0.05, 0.05).to_trimesh().export(tmp_path / "cube.ply")
+    command = [
         "benchmark",
         "clutter",
         "--objects",
-        str(tmp_path / "models"),
+        str(tmp_path),
         "--protocol",
         "packed",
-        "--perception",
-        "truth",
         "--processes",
         "1",
+        "--out",
+        str(tmp_path / "out"),
     ]
-    out = ["--out", str(tmp_path / "out")]
-    played = json.loads(json.dumps(describe_rounds([make_round(0, [True, False, True], 5)])))[0]
-    assert read_round(played) == make_round(0, [True, False, True], 5)
-    assert main([*fixed, *out, "--rounds", "1"]) == 0
-    first = tmp_path / "out" / "rounds" / "0000.json"
-    assert json.loads(first.read_text()) == json.loads((tmp_path / "out" / "results.json").read_text())["rounds"][0]
-    first.write_text(json.dumps(played))
-    assert main([*fixed, *out, "--rounds", "1"]) == 0
+    assert main([*command, "--rounds", "3"]) == 130
+    assert main([*command, "--rounds", "3"]) == 0
+    assert played == [0, 1, 1, 2]
     results = json.loads((tmp_path / "out" / "results.json").read_text())
-    assert results["rounds"] == [played]
+    assert [read_round(entries) for entries in results["rounds"]] == [make_round(k, [True, False, True], 5) for k in range(3)]
     assert results["gsr"] == pytest.approx(200 / 3)
-    assert main([*fixed, *out, "--rounds", "1", "--seed", "1"]) == 2
+    assert main([*command, "--rounds", "3", "--seed", "1"]) == 2
     assert "begun with other settings" in capsys.readouterr().err
