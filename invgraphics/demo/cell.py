@@ -115,7 +115,7 @@ def carry_out(
         film.append((world.render(camera, lighting=LIGHTING).colour, phase.value))
         progress(len(film) / len(Phase))
 
-    arm, hand = SimulatedUR5(simulation, robot), SimulatedHand(simulation, robot, efforts, velocities)
+    arm, hand = SimulatedUR5(simulation, robot), SimulatedHand(simulation, robot, efforts | grasp.efforts, velocities)
     watch = SimulatedWatch(world, target)
     return execute_pick(plan, grasp.preshape, grasp.closed, arm, hand, watch, observer=observe), film
 

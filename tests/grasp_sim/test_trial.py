@@ -66,6 +66,15 @@ def test_the_mia_lifts_a_can_sized_box() -> None:
     assert outcomes.count(GraspOutcome.SUCCESS) >= 3
 
 
+def test_the_mia_lifts_a_flat_box_off_the_table() -> None:
+    """2 cm high, its tips' diameter: only a pinch close above the table gets hold of it."""
+    hand = load_hand("mia_right")
+    objects = [place(make_box(0.1, 0.06, 0.02))]
+    found, _ = find_candidates(objects, 0, hand, np.random.default_rng(0), count=12)
+    outcomes = [try_grasp(objects, candidate.grasp, hand) for candidate in found if candidate.template == "pinch"]
+    assert outcomes.count(GraspOutcome.SUCCESS) > len(outcomes) / 2
+
+
 def test_a_reconstruction_that_would_topple_is_held_until_it_is_grasped() -> None:
     """A box on its edge falls over on its own; in the image it stood, so it is still there when the fingers come."""
     tilted = translation(0, 0, 0.0)
