@@ -9,11 +9,17 @@ from scipy.spatial.transform import Rotation
 from optim.field_kernels import superquadric_field
 from optim.hypotheses import choose_points
 from optim.object_view import ObjectView
-from optim.superquadric_kernels import N_PARAMETERS, exponent, fit_starts
+from optim.superquadric_kernels import LOWEST_EXPONENT, N_PARAMETERS, build_normal_equations, exponent, fit_starts, measure_lengths
 
 _POINTS = 400
 _DIRECTIONS = 350
 _ITERATIONS = 60
+_EFFECTIVE_SHARE = 0.1
+"""Neighbouring points share their errors (smoothing, a surface that is no superquadric): so much of them counts as independent."""
+_EXPONENT_PRIOR = 0.1
+"""Precision of the kernels' prior on the free numbers behind the exponents; that on the log radii has precision 1."""
+_LEAST_INFORMATION = np.array([100.0] * 3 + [4.0] * 3 + [0.0] * 5)
+"""Of a centre (10 cm) and a rotation (half a radian) that nothing tells: a turned cylinder is the same cylinder."""
 _BOX, _CYLINDER, _ELLIPSOID, _BETWEEN = (0.2, 0.2), (0.2, 0.95), (0.95, 0.95), (0.5, 0.5)
 
 
@@ -46,18 +52,44 @@ def fit_superquadrics(view: ObjectView, generator: np.random.Generator, silhouet
     surface below the support plane; contact with it, robustly, since objects also lie on others; weak priors on size and roundness.
     """
     points = choose_points(view.points, _POINTS, generator)
-    size = float(np.linalg.norm(np.quantile(points, 0.98, axis=0) - np.quantile(points, 0.02, axis=0)))
     rotations, exponents = _choose_starts(view.points)
     states = np.stack([_initial_state(points, R, e) for R, e in zip(rotations, exponents, strict=True)])
     rotations = rotations.copy()
+    costs = fit_starts(
+        points, _fibonacci_sphere(_DIRECTIONS), states, rotations, *_describe_objective(view, points, silhouette), _ITERATIONS
+    )
+    fits = [
+        Superquadric(R, state[:3], np.exp(state[6:9]), np.array([exponent(state[9]), exponent(state[10])]), float(cost))
+        for R, state, cost in zip(rotations, states, costs, strict=True)
+    ]
+    return sorted((fit for fit in fits if np.isfinite(fit.cost)), key=lambda fit: fit.cost)
+
+
+def estimate_covariance(view: ObjectView, fit: Superquadric, generator: np.random.Generator) -> np.ndarray:
+    """(9, 9) Laplace approximation around a fit: covariance of centre (metres, world), rotation (radians, a right perturbation
+    `R exp([w]x)`) and log radii, whatever the exponents; from the Gauss-Newton Hessian of the objective.
+    """
+    points = choose_points(view.points, _POINTS, generator)
+    state = np.zeros(N_PARAMETERS)
+    state[:3], state[6:9] = fit.centre, np.log(fit.radii)
+    fraction = np.clip((fit.exponents - LOWEST_EXPONENT) / (1 - LOWEST_EXPONENT), 1e-3, 1 - 1e-3)
+    state[9:] = np.log(fraction / (1 - fraction))
+    lengths, gradient, hessian = np.empty(len(points)), np.zeros(N_PARAMETERS), np.zeros((N_PARAMETERS, N_PARAMETERS))
+    measure_lengths(points, state, fit.R, lengths)
+    objective = _describe_objective(view, points, silhouette=True)
+    build_normal_equations(points, lengths, _fibonacci_sphere(_DIRECTIONS), state, fit.R, *objective, gradient, hessian)
+    prior = np.array([0, 0, 0, 0, 0, 0, 1, 1, 1, _EXPONENT_PRIOR**2, _EXPONENT_PRIOR**2])
+    information = _EFFECTIVE_SHARE * (hessian - np.diag(prior)) + np.diag(prior) + np.diag(_LEAST_INFORMATION)
+    return np.linalg.inv(information)[:9, :9]
+
+
+def _describe_objective(view: ObjectView, points: np.ndarray, silhouette: bool) -> tuple:
+    """What the kernels are told of the view: camera, image, scales, weights, prior."""
+    size = float(np.linalg.norm(np.quantile(points, 0.98, axis=0) - np.quantile(points, 0.02, axis=0)))
     scale = float(np.hypot(2 * view.noise, np.clip(0.015 * size, 0.001, 0.0025)))
     R_camera = np.ascontiguousarray(view.T_world_camera[:3, :3].T)
     plane = 1.0 if view.has_plane else 0.0
-    costs = fit_starts(
-        points,
-        _fibonacci_sphere(_DIRECTIONS),
-        states,
-        rotations,
+    return (
         R_camera,
         -R_camera @ view.camera_centre,
         view.K,
@@ -65,13 +97,7 @@ def fit_superquadrics(view: ObjectView, generator: np.random.Generator, silhouet
         np.array([scale, 0.6 * scale, scale, 1.3 * scale]),
         np.array([200.0 * silhouette, 400.0 * plane, plane, 400.0]),
         float(np.log(size / 2.5)),
-        _ITERATIONS,
     )
-    fits = [
-        Superquadric(R, state[:3], np.exp(state[6:9]), np.array([exponent(state[9]), exponent(state[10])]), float(cost))
-        for R, state, cost in zip(rotations, states, costs, strict=True)
-    ]
-    return sorted((fit for fit in fits if np.isfinite(fit.cost)), key=lambda fit: fit.cost)
 
 
 def _choose_starts(points: np.ndarray) -> tuple[np.ndarray, list[tuple[float, float]]]:
