@@ -54,6 +54,16 @@ def free_space_field(points, R, t, K, barrier, outside_px, truncation, values):
     kernel(points, R, t, K, barrier, outside_px, truncation, values)
 
 
+@njit(cache=True, error_model="numpy")
+def project_points(points, R, t, K, pixels, depth):
+    """Pixels (n, 2) and depths (n,) of (n, 3) world points; R, t: world to camera, K: intrinsics."""
+    for i in range(points.shape[0]):
+        x, y, z = points[i, 0], points[i, 1], points[i, 2]
+        depth[i] = R[2, 0] * x + R[2, 1] * y + R[2, 2] * z + t[2]
+        pixels[i, 0] = K[0, 0] * (R[0, 0] * x + R[0, 1] * y + R[0, 2] * z + t[0]) / depth[i] + K[0, 2]
+        pixels[i, 1] = K[1, 1] * (R[1, 0] * x + R[1, 1] * y + R[1, 2] * z + t[1]) / depth[i] + K[1, 2]
+
+
 @njit(cache=True)
 def turning_evidence(points, place, direction, turns, R, t, K, barrier, outside_px, truncation, tolerance, reach):
     """What turning points about an axis says of its being an axis of symmetry: (agreement, clash, share contradicted).

@@ -11,7 +11,7 @@ from scipy.ndimage import distance_transform_edt
 
 from invgraphics.observation import Observation
 from optim.distance_transform import measure_distance_to
-from optim.field_kernels import free_space_field, turning_evidence
+from optim.field_kernels import free_space_field, project_points, turning_evidence
 
 TRUNCATION = 0.02
 """Free-space distances are clipped to this, metres."""
@@ -73,8 +73,10 @@ class ObjectView:
 
     def project(self, points: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """(n, 2) pixels and (n,) depths of (n, 3) world points."""
-        camera = (points - self.camera_centre) @ self.T_world_camera[:3, :3]
-        return camera[:, :2] / camera[:, 2:] * self.K[[0, 1], [0, 1]] + self.K[:2, 2], camera[:, 2]
+        R = self.T_world_camera[:3, :3].T
+        pixels, depth = np.empty((len(points), 2)), np.empty(len(points))
+        project_points(points, R, -R @ self.camera_centre, self.K, pixels, depth)
+        return pixels, depth
 
 
 def view_objects(observation: Observation, has_plane: bool) -> list[ObjectView]:

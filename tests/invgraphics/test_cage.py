@@ -155,7 +155,7 @@ def test_is_smooth_inside() -> None:
     assert bend(0.01) == pytest.approx(bend(0.02) / 4, rel=0.05)
 
 
-def test_chunks_do_not_show() -> None:
+def test_other_points_do_not_matter() -> None:
     vertices, faces = CAGES["bumpy"]
     points = 0.3 * torch.randn(4500, 3, generator=torch.Generator().manual_seed(2), dtype=torch.float64)
     weights = mean_value_coordinates(points, vertices, faces)
