@@ -1,10 +1,9 @@
 """The whole way from an observation to a reconstruction: the stages in their order."""
 
 import resource
-import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import torch
@@ -21,16 +20,17 @@ from invgraphics.scene import AmbientLight, Material, Plane, Scene, SceneObject
 from invgraphics.transforms import invert, rigid
 from optim.appearance import Appearance, estimate_appearance
 from optim.baking import bake_vertex_colours
+from optim.checkpoint import Checkpoint, StageRunner, compute_key
 from optim.completion import complete_object
 from optim.ellipsoids import EllipsoidPosterior, fit_ellipsoids
-from optim.evidence import gather_evidence
+from optim.evidence import ObjectEvidence, gather_evidence
 from optim.hypotheses import Hypothesis
 from optim.mesh_stage import build_crop_target, fit_cage
 from optim.neighbours import separate
 from optim.object_view import ObjectView, view_objects
 from optim.obstacles import find_obstacles
 from optim.options import ReconstructionOptions
-from optim.scene_stage import fit_scene_shapes
+from optim.scene_stage import SceneStageResult, fit_scene_shapes
 from optim.threads import one_thread
 from optim.trimming import trim_masks
 from renderers.protocol import Rendered, make_renderer
@@ -45,42 +45,34 @@ def reconstruct(
     seed: int = 0,
     progress: Progress = lambda stage, fraction: None,
     options: ReconstructionOptions = ReconstructionOptions(),  # noqa: B008 (frozen)
+    checkpoint: Path | None = None,
 ) -> Reconstruction:
     """Recovers the scene from one RGB-D image with masks.
 
-    Deterministic given the seed. `options` leave out ingredients, for ablations.
+    Deterministic given the seed. `options` leave out ingredients, for ablations. Every stage's outcome is kept in the folder `checkpoint`,
+    where one is named: a run with the same arguments goes on after the last stage kept there, to the same result to the bit. The folder
+    is the caller's to remove.
 
     Raises:
-        InputError: there is no mask, or none with enough depth.
+        InputError: there is no mask, or none with enough depth; or the checkpoint cannot be read or written.
     """
     kept, mask_indices, left_out = _leave_out(observation)
-    clock = _Clock(progress)
     generator = torch.Generator().manual_seed(seed)
+    stages = StageRunner(progress, generator, checkpoint and Checkpoint(checkpoint, compute_key([observation], seed, options)))
     with one_thread():
-        with clock.stage("support plane", 0.0):
-            kept, has_plane = _place_camera(kept, generator)
-            rests = has_plane and options.support
-            kept = trim_masks(kept) if rests else kept
-        with clock.stage("ellipsoids", 0.05):
-            evidence, priors, stepper = gather_evidence(kept, rests), options.ellipsoid_priors(), options.ellipsoid_stepper()
-            start = fit_ellipsoids(evidence, priors, stepper=stepper)
-        with clock.stage("ellipsoids to image", 0.15):
-            ellipsoids = fit_scene_shapes(evidence, start, priors, options.coverage_weights(), stepper=stepper)
-            scene = _build_ellipsoid_scene(kept, ellipsoids.posterior, has_plane)
-        with clock.stage("ellipsoids' materials and lights", 0.2):
-            appearance = estimate_appearance(kept, _render(scene, "raycast"), scene, generator)
-            scene = _dress(scene, appearance)
-        with clock.stage("completion", 0.3):
-            views = view_objects(kept, rests)
-            rng = np.random.default_rng(seed)
-            completions = [complete_object(view, rng, options) for view in views]
-            completions = separate(completions, views) if options.non_penetration else completions
-        with clock.stage("cages", 0.5):
-            scene, cage_histories = _fit_cages(scene, views, completions, rests, options)
-        with clock.stage("materials and lights", 0.85):
-            rendered = _render(scene, "auto")
-            final = estimate_appearance(kept, rendered, scene, generator)
-            scene = _paint(_dress(scene, final), final, rendered) if options.textures else _dress(scene, final)
+        kept, has_plane = stages.run("support plane", 0.0, lambda: _place_camera(kept, generator, options.support))
+        rests = has_plane and options.support
+        evidence, start = stages.run("ellipsoids", 0.05, lambda: _start_ellipsoids(kept, rests, options))
+        ellipsoids = stages.run("ellipsoids to image", 0.15, lambda: _refine_ellipsoids(evidence, start, options))
+        scene = _build_ellipsoid_scene(kept, ellipsoids.posterior, has_plane)
+        appearance = stages.run(
+            "ellipsoids' materials and lights", 0.2, lambda: estimate_appearance(kept, _render(scene, "raycast"), scene, generator)
+        )
+        scene = _dress(scene, appearance)
+        views = view_objects(kept, rests)
+        completions = stages.run("completion", 0.3, lambda: _complete(views, np.random.default_rng(seed), options))
+        scene, cage_histories = stages.run("cages", 0.5, lambda: _fit_cages(scene, views, completions, rests, options))
+        scene, final_history = stages.run("materials and lights", 0.85, lambda: _finish_appearance(kept, scene, generator, options))
     progress("done", 1.0)
     return Reconstruction(
         scene=scene,
@@ -88,25 +80,10 @@ def reconstruct(
         mask_indices=mask_indices,
         left_out=left_out,
         hypotheses=tuple(completion.name for completion in completions),
-        history=(ellipsoids.history, appearance.history, *cage_histories, final.history),
-        seconds=clock.seconds,
+        history=(ellipsoids.history, appearance.history, *cage_histories, final_history),
+        seconds=stages.seconds,
         peak_memory_bytes=resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024,
     )
-
-
-class _Clock:
-    """Times the stages and tells the progress."""
-
-    def __init__(self, progress: Progress):
-        self.progress = progress
-        self.seconds: dict[str, float] = {}
-
-    @contextmanager
-    def stage(self, name: str, fraction: float) -> Iterator[None]:
-        self.progress(name, fraction)
-        start = time.perf_counter()
-        yield
-        self.seconds[name] = time.perf_counter() - start
 
 
 def _leave_out(observation: Observation) -> tuple[Observation, tuple[int, ...], dict[int, str]]:
@@ -119,13 +96,23 @@ def _leave_out(observation: Observation) -> tuple[Observation, tuple[int, ...], 
     return observation.with_masks(observation.masks[list(kept)], tuple(observation.object_names[k] for k in kept)), kept, left_out
 
 
-def _place_camera(observation: Observation, generator: torch.Generator) -> tuple[Observation, bool]:
-    """The observation in the world frame of its support plane; where none is found, with world z up the image."""
+def _place_camera(observation: Observation, generator: torch.Generator, support: bool) -> tuple[Observation, bool]:
+    """The observation in the world frame of its support plane, masks trimmed; where none is found, with world z up the image."""
     plane = find_support_plane(observation, generator)
     if plane is not None:
-        return observation.with_camera_pose(plane.T_world_camera), True
+        placed = observation.with_camera_pose(plane.T_world_camera)
+        return trim_masks(placed) if support else placed, True
     upright = torch.tensor([[1.0, 0.0, 0.0], [0.0, 0.0, 1.0], [0.0, -1.0, 0.0]], dtype=observation.depth.dtype)
     return observation.with_camera_pose(rigid(upright, torch.zeros(3, dtype=upright.dtype))), False
+
+
+def _start_ellipsoids(observation: Observation, rests: bool, options: ReconstructionOptions) -> tuple[ObjectEvidence, EllipsoidPosterior]:
+    evidence = gather_evidence(observation, rests)
+    return evidence, fit_ellipsoids(evidence, options.ellipsoid_priors(), stepper=options.ellipsoid_stepper())
+
+
+def _refine_ellipsoids(evidence: ObjectEvidence, start: EllipsoidPosterior, options: ReconstructionOptions) -> SceneStageResult:
+    return fit_scene_shapes(evidence, start, options.ellipsoid_priors(), options.coverage_weights(), stepper=options.ellipsoid_stepper())
 
 
 def _build_ellipsoid_scene(observation: Observation, ellipsoids: EllipsoidPosterior, has_plane: bool) -> Scene:
@@ -161,6 +148,11 @@ def _dress(scene: Scene, appearance: Appearance) -> Scene:
     return replace(scene, objects=objects, plane=plane, lights=appearance.lights)
 
 
+def _complete(views: list[ObjectView], generator: np.random.Generator, options: ReconstructionOptions) -> list[Hypothesis]:
+    completions = [complete_object(view, generator, options) for view in views]
+    return separate(completions, views) if options.non_penetration else completions
+
+
 def _fit_cages(
     scene: Scene, views: list[ObjectView], completions: list[Hypothesis], has_plane: bool, options: ReconstructionOptions
 ) -> tuple[Scene, list[StageHistory]]:
@@ -178,6 +170,16 @@ def _fit_cages(
         replace(item, mesh=mesh.transformed(invert(item.T_world_object))) for item, mesh in zip(scene.objects, meshes, strict=True)
     )
     return replace(scene, objects=objects), histories
+
+
+def _finish_appearance(
+    observation: Observation, scene: Scene, generator: torch.Generator, options: ReconstructionOptions
+) -> tuple[Scene, StageHistory]:
+    """The scene with materials and lights for its meshes, and their colours."""
+    rendered = _render(scene, "auto")
+    final = estimate_appearance(observation, rendered, scene, generator)
+    dressed = _dress(scene, final)
+    return _paint(dressed, final, rendered) if options.textures else dressed, final.history
 
 
 def _paint(scene: Scene, appearance: Appearance, rendered: Rendered) -> Scene:

@@ -1,0 +1,162 @@
+"""What the stages of a run have come to, on disk: a run that was killed goes on after the last stage that it finished.
+
+Files are read without executing anything: tensors, arrays, and the data types listed here, nothing else (`weights_only` of torch).
+"""
+
+import _codecs
+import hashlib
+import json
+import os
+import pickle
+import shutil
+import time
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any, TypeVar
+
+import numpy as np
+import torch
+
+from invgraphics import __version__
+from invgraphics.camera import Camera
+from invgraphics.errors import InputError
+from invgraphics.geometry.mesh import Mesh, Texture
+from invgraphics.observation import Observation
+from invgraphics.reconstruction import StageHistory
+from invgraphics.scene import AmbientLight, DirectionalLight, Material, PhongMaterial, Plane, PointLight, Scene, SceneObject
+from optim.appearance import Appearance
+from optim.ellipsoids import EllipsoidPosterior
+from optim.evidence import ObjectEvidence
+from optim.hypotheses import Hypothesis
+from optim.minimize import Outcome
+from optim.options import ReconstructionOptions
+from optim.scene_stage import SceneStageResult
+
+Outcomes = TypeVar("Outcomes")
+
+_DATA_TYPES = (
+    Observation,
+    Camera,
+    ObjectEvidence,
+    EllipsoidPosterior,
+    SceneStageResult,
+    Outcome,
+    StageHistory,
+    Appearance,
+    Hypothesis,
+    Scene,
+    SceneObject,
+    Mesh,
+    Texture,
+    Material,
+    PhongMaterial,
+    Plane,
+    PointLight,
+    DirectionalLight,
+    AmbientLight,
+)
+_ARRAYS = (
+    np._core.multiarray._reconstruct,
+    np.ndarray,
+    np.dtype,
+    _codecs.encode,
+    *(type(np.dtype(kind)) for kind in (np.float64, np.float32, np.int64)),
+)
+"""What torch's reader must know to read numpy arrays."""
+_KEY_FILE = "key.json"
+_PROGRAM = ("invgraphics", "renderers", "optim")
+
+
+class Checkpoint:
+    """A folder that keeps the outcomes of stages. Those of another run (other input, options, seed or program) are removed."""
+
+    def __init__(self, folder: Path, key: str):
+        self._folder = folder
+        try:
+            if not _holds(folder, key):
+                shutil.rmtree(folder, ignore_errors=True)
+                folder.mkdir(parents=True)
+                _replace_file(folder / _KEY_FILE, lambda path: path.write_text(json.dumps({"key": key}) + "\n"))
+        except OSError as error:
+            raise InputError(f"checkpoint folder {folder} cannot be written: {error.strerror}; name another output folder") from error
+
+    def load(self, name: str) -> dict[str, Any] | None:
+        """What was saved under a name; None where nothing was. Raises `InputError` where the file is damaged."""
+        path = self._path(name)
+        if not path.is_file():
+            return None
+        try:
+            with torch.serialization.safe_globals([*_DATA_TYPES, *_ARRAYS]):
+                return torch.load(path, weights_only=True)
+        except (RuntimeError, EOFError, pickle.UnpicklingError) as error:
+            raise InputError(f"checkpoint {path} is damaged; remove the folder {self._folder} to start from the beginning") from error
+
+    def save(self, name: str, content: Mapping[str, Any]) -> None:
+        """Keeps `content` under a name; a reader sees the whole of it or nothing."""
+        _replace_file(self._path(name), lambda path: torch.save(dict(content), path))
+
+    def _path(self, name: str) -> Path:
+        return self._folder / f"{name.replace(' ', '_').replace(chr(39), '')}.pt"
+
+
+class StageRunner:
+    """Runs the stages of a run one after the other: tells the progress, takes the time, keeps the outcomes."""
+
+    def __init__(self, progress: Callable[[str, float], None], generator: torch.Generator, checkpoint: Checkpoint | None):
+        self._progress = progress
+        self._generator = generator
+        self._checkpoint = checkpoint
+        self.seconds: dict[str, float] = {}
+        """Wall-clock time of each stage, in the order in which they ran; of one that was read, what it took when it ran."""
+
+    def run(self, name: str, fraction: float, compute: Callable[[], Outcomes]) -> Outcomes:
+        """The outcome of a stage: read where an earlier run kept it, and the generator with it, else computed and kept.
+
+        Args:
+            name: of the stage, different from the others'.
+            fraction: of the whole that is done before it.
+            compute: the stage. Its outcome is made of tensors, arrays, plain values and the data types listed in this module.
+        """
+        self._progress(name, fraction)
+        kept = self._checkpoint.load(name) if self._checkpoint is not None else None
+        if kept is not None:
+            self._generator.set_state(kept["generator"])
+            self.seconds[name] = kept["seconds"]
+            return kept["outcome"]
+        start = time.perf_counter()
+        outcome = compute()
+        self.seconds[name] = time.perf_counter() - start
+        if self._checkpoint is not None:
+            self._checkpoint.save(name, {"outcome": outcome, "generator": self._generator.get_state(), "seconds": self.seconds[name]})
+        return outcome
+
+
+def compute_key(observations: Sequence[Observation], seed: int, options: ReconstructionOptions) -> str:
+    """A digest of everything that a reconstruction depends on: the input, the options, the seed, the program and its libraries."""
+    digest = hashlib.sha256(repr((__version__, torch.__version__, np.__version__, seed, options)).encode())
+    for source in _list_sources():
+        digest.update(source.read_bytes())
+    for item in observations:
+        digest.update(repr((item.name, item.object_names, item.masks.shape)).encode())
+        for tensor in (item.colour, item.depth, item.valid, item.masks, item.camera.K, item.camera.T_world_camera):
+            digest.update(tensor.contiguous().cpu().numpy())
+    return digest.hexdigest()
+
+
+def _list_sources() -> list[Path]:
+    root = Path(__file__).parents[1]
+    return [path for package in _PROGRAM for path in sorted((root / package).rglob("*.py"))]
+
+
+def _holds(folder: Path, key: str) -> bool:
+    try:
+        return json.loads((folder / _KEY_FILE).read_text()) == {"key": key}
+    except (FileNotFoundError, json.JSONDecodeError):
+        return False
+
+
+def _replace_file(path: Path, write: Callable[[Path], object]) -> None:
+    """Writes a file in one step: a run killed meanwhile leaves the old one or none."""
+    partial = path.with_name(path.name + ".partial")
+    write(partial)
+    os.replace(partial, path)
