@@ -2,7 +2,8 @@
 
 A folder holds `meshes/object_KK.ply` (camera frame, metres, KK the number of the mask), `scene.glb` (world frame), `metrics.json`, and
 `scene.json`, which is written last: where it is, everything is. A textured mesh has its texture's averages as vertex colours in the .ply,
-and comes as `meshes/object_KK.obj` (with .mtl and .png) as well.
+and comes as `meshes/object_KK.obj` (with .mtl and .png) as well. Shape samples, where there are any, are `meshes/samples/object_KK_SS.ply`
+(camera frame, metres, 00 the reconstruction's own surface), and `meshes/samples/spread.npz` holds how far they are from each vertex.
 """
 
 import json
@@ -14,7 +15,9 @@ from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
+from jaxtyping import Float
 from torch import Tensor
 
 from invgraphics import __version__
@@ -39,7 +42,11 @@ from invgraphics.scene import (
 from invgraphics.transforms import invert
 
 SCENE_FORMAT_VERSION = 1
+CHECKPOINT_FOLDER = ".checkpoint"
+"""In an output folder: what the stages of an unfinished run have come to."""
 _SCENE_FILE, _MESH_FOLDER = "scene.json", "meshes"
+_SAMPLE_FOLDER = f"{_MESH_FOLDER}/samples"
+_SPREAD_FILE = f"{_SAMPLE_FOLDER}/spread.npz"
 _MARKER = ".invgraphics-output"
 _MARKER_TEXT = "This folder is written by invgraphics; `--overwrite` removes everything in it.\n"
 _UNITS = {"length": "m", "angle": "rad", "colour": "linear RGB in [0, 1]", "K": "pixels, pixel centres at integer coordinates"}
@@ -52,7 +59,7 @@ def check_output_folder(out: Path, overwrite: bool) -> None:
     """`InputError` if `claim_output_folder` would refuse the folder: so that it is known before anything is computed."""
     if out.exists() and not out.is_dir():
         raise InputError(f"{out} is a file; the output must be a folder")
-    if out.is_dir() and any(out.iterdir()):
+    if out.is_dir() and any(path.name != CHECKPOINT_FOLDER for path in out.iterdir()) and not _is_unfinished(out):
         if not overwrite:
             raise InputError(f"output folder {out} is not empty; name another one, or give --overwrite to replace old results")
         if not (out / _MARKER).is_file():
@@ -63,7 +70,7 @@ def check_output_folder(out: Path, overwrite: bool) -> None:
 
 
 def claim_output_folder(out: Path, overwrite: bool) -> None:
-    """Makes `out` an empty folder that is marked as this program's. What it held is removed.
+    """Makes `out` an empty folder that is marked as this program's. What it held is removed, but for the checkpoint of an unfinished run.
 
     Raises:
         InputError: it holds something and `overwrite` is not set, or holds something that this program did not write.
@@ -101,6 +108,8 @@ def save_reconstruction(reconstruction: Reconstruction, out: Path, scores: Mappi
         if tinted.texture is not None:
             save_textured_obj(tinted, tinted.texture, out / _textured_file(index))
         _without_texture(tinted).to_trimesh().export(out / _mesh_file(index))
+    if reconstruction.samples:
+        _save_samples(reconstruction, out)
     (out / "scene.glb").write_bytes(encode_glb(scene, surfaces))
     write_json(out / "metrics.json", _describe_metrics(reconstruction, scores))
     write_json(out / _SCENE_FILE, _describe_scene(reconstruction))
@@ -127,6 +136,31 @@ def load_scene(out: Path) -> Scene:
         raise InputError(f"{path} is damaged ({type(error).__name__}: {error}); reconstruct again") from error
 
 
+def load_samples(out: Path, scene: Scene) -> tuple[tuple[tuple[Mesh, ...], ...], tuple[Float[Tensor, " v"], ...]]:
+    """The shape samples of each object of a scene that lies in a folder, object frame, and their spread (metres) at the object's vertices.
+
+    Both empty where the reconstruction was made without samples.
+
+    Raises:
+        InputError: the files are not those of the scene.
+    """
+    spread_file = out / _SPREAD_FILE
+    if not spread_file.is_file():
+        return (), ()
+    rows = json.loads((out / _SCENE_FILE).read_text())["objects"]
+    samples, spreads = [], []
+    with np.load(spread_file) as stored:
+        for row, item in zip(rows, scene.objects, strict=True):
+            name = _object_key(row["mask_index"])
+            paths = sorted((out / _SAMPLE_FOLDER).glob(f"{name}_*.ply"))
+            if name not in stored or not paths:
+                raise InputError(f"{spread_file} and {out / _SAMPLE_FOLDER} know nothing of {name}; reconstruct again")
+            T_object_camera = invert(item.T_world_object) @ scene.camera.T_world_camera
+            samples.append(tuple(replace(load_mesh(path), colours=None).transformed(T_object_camera) for path in paths))
+            spreads.append(torch.as_tensor(stored[name]))
+    return tuple(samples), tuple(spreads)
+
+
 def write_json(path: Path, content: Any) -> None:
     """Writes JSON in one step (a reader sees the old file or the new one); non-finite numbers become null."""
     partial = path.with_name(path.name + ".partial")
@@ -134,9 +168,18 @@ def write_json(path: Path, content: Any) -> None:
     os.replace(partial, path)
 
 
+def _is_unfinished(out: Path) -> bool:
+    """Whether a run was interrupted while it wrote its results: the scene, which is written last, is not there."""
+    return (out / CHECKPOINT_FOLDER).is_dir() and (out / _MARKER).is_file() and not (out / _SCENE_FILE).exists()
+
+
 def _empty_folder(folder: Path) -> None:
-    """Removes what a folder holds, the scene first (so that an interruption leaves nothing that looks finished), the marker last."""
-    for path in sorted(folder.iterdir(), key=lambda path: (path.name != _SCENE_FILE, path.name == _MARKER)):
+    """Removes what a folder holds, the scene first (so that an interruption leaves nothing that looks finished), the marker last.
+
+    The checkpoint stays.
+    """
+    rest = (path for path in folder.iterdir() if path.name != CHECKPOINT_FOLDER)
+    for path in sorted(rest, key=lambda path: (path.name != _SCENE_FILE, path.name == _MARKER)):
         if path.is_dir() and not path.is_symlink():
             shutil.rmtree(path)
         else:
@@ -145,6 +188,22 @@ def _empty_folder(folder: Path) -> None:
 
 def _mesh_file(mask_index: int) -> str:
     return f"{_MESH_FOLDER}/object_{mask_index:02d}.ply"
+
+
+def _object_key(mask_index: int) -> str:
+    return f"object_{mask_index:02d}"
+
+
+def _save_samples(reconstruction: Reconstruction, out: Path) -> None:
+    (out / _SAMPLE_FOLDER).mkdir()
+    scene = reconstruction.scene
+    for index, shape, meshes in zip(reconstruction.mask_indices, scene.objects, reconstruction.samples, strict=True):
+        T_camera_object = scene.camera.T_camera_world @ shape.T_world_object
+        for k, mesh in enumerate(meshes):
+            bare = Mesh(mesh.vertices.detach(), mesh.faces).transformed(T_camera_object)
+            bare.to_trimesh().export(out / _SAMPLE_FOLDER / f"{_object_key(index)}_{k:02d}.ply")
+    pairs = zip(reconstruction.mask_indices, reconstruction.spread, strict=True)
+    np.savez_compressed(out / _SPREAD_FILE, **{_object_key(index): spread.cpu().numpy() for index, spread in pairs})
 
 
 def _textured_file(mask_index: int) -> str:

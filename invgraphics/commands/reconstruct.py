@@ -1,6 +1,7 @@
 """`invgraphics reconstruct FRAME --out OUT`: one RGB-D image to meshes, poses, materials and lights."""
 
 import argparse
+import shutil
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -17,7 +18,7 @@ from invgraphics.datasets import load_frame, load_ground_truth, parse_boxes
 from invgraphics.errors import InputError
 from invgraphics.evaluation import ObjectResult, describe_result, score_objects
 from invgraphics.metrics import ShapeScores
-from invgraphics.output import check_output_folder, claim_output_folder, save_reconstruction
+from invgraphics.output import CHECKPOINT_FOLDER, check_output_folder, claim_output_folder, save_reconstruction
 from invgraphics.reconstruction import Reconstruction
 from invgraphics.report import write_report
 from invgraphics.scene import SceneObject
@@ -44,7 +45,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Reads, segments, reconstructs, writes and prints. Old results are replaced only once there are new ones."""
+    """Reads, segments, reconstructs, writes and prints. Old results are replaced only once there are new ones.
+
+    A run that was killed goes on after the last stage that it finished, when it is asked for the same again.
+    """
     check_output_folder(arguments.out, arguments.overwrite)
     frame = load_frame(arguments.frame)
     camera = frame.observation.camera
@@ -55,7 +59,7 @@ def run(arguments: argparse.Namespace) -> int:
         start = time.perf_counter()
         observation = mask_objects(frame, torch.Generator().manual_seed(arguments.seed), boxes)
         seconds = time.perf_counter() - start
-        result = reconstruct(observation, seed=arguments.seed, progress=progress)
+        result = reconstruct(observation, seed=arguments.seed, progress=progress, checkpoint=arguments.out / CHECKPOINT_FOLDER)
         result = replace(result, seconds={"masks": seconds, **result.seconds})
     for index, reason in sorted(result.left_out.items()):
         messages.print(f"{observation.object_names[index]} is left out: {reason}")
@@ -66,6 +70,7 @@ def run(arguments: argparse.Namespace) -> int:
     in_scene = {position: by_mask[index] for position, index in enumerate(result.mask_indices) if index in by_mask}
     write_report(arguments.out / "report.html", result, render_pictures(result), in_scene)
     save_reconstruction(result, arguments.out, {"objects": [describe_result(score) for score in scores]} if scores else None)
+    shutil.rmtree(arguments.out / CHECKPOINT_FOLDER)
     _print_summary(Console(highlight=False), result, scores, arguments.out)
     return 0
 

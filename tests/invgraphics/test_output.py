@@ -15,7 +15,7 @@ from invgraphics.geometry.mesh import Mesh, Texture, icosphere, srgb_from_linear
 from invgraphics.geometry.texture import average_at_vertices
 from invgraphics.glb import encode_glb
 from invgraphics.observation import Observation
-from invgraphics.output import claim_output_folder, load_scene, save_reconstruction, write_json
+from invgraphics.output import CHECKPOINT_FOLDER, claim_output_folder, load_scene, save_reconstruction, write_json
 from invgraphics.reconstruction import Reconstruction, StageHistory
 from invgraphics.scene import AmbientLight, DirectionalLight, Material, PhongMaterial, Plane, PointLight, Scene, SceneObject
 from invgraphics.transforms import rigid, so3_exp, transform_points
@@ -230,6 +230,21 @@ def test_claiming_replaces_own_results_only_when_asked(reconstruction: Reconstru
         load_scene(out)
     save_reconstruction(replace(reconstruction, mask_indices=(4, 5)), out)
     assert sorted(path.name for path in (out / "meshes").iterdir()) == ["object_04.ply", "object_05.ply"]
+
+
+def test_claiming_keeps_the_checkpoint_of_an_unfinished_run(reconstruction: Reconstruction, tmp_path: Path) -> None:
+    kept = tmp_path / CHECKPOINT_FOLDER / "cages.pt"
+    kept.parent.mkdir()
+    kept.write_text("hours of work")
+    claim_output_folder(tmp_path, overwrite=False)
+    (tmp_path / "report.html").write_text("half of it")
+    claim_output_folder(tmp_path, overwrite=False)
+    assert not (tmp_path / "report.html").exists()
+    save_reconstruction(reconstruction, tmp_path)
+    with pytest.raises(InputError, match="not empty"):
+        claim_output_folder(tmp_path, overwrite=False)
+    claim_output_folder(tmp_path, overwrite=True)
+    assert kept.read_text() == "hours of work"
 
 
 def test_claiming_a_file_is_refused(tmp_path: Path) -> None:
