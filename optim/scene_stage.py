@@ -19,8 +19,8 @@ from invgraphics.reconstruction import StageHistory
 from optim.ellipsoids import EllipsoidEnergy, EllipsoidPosterior, EllipsoidPriors, find_posterior
 from optim.evidence import OWN, SEEN_THROUGH, ObjectEvidence
 from optim.minimize import Callback, Limits, minimize
-from optim.steppers import LevenbergMarquardt, Parameters, Stepper, linearize_forward, quadratic
-from renderers.raycast.ellipsoids import ellipsoid_coverage, ellipsoid_depth
+from optim.steppers import LevenbergMarquardt, Stepper, accumulate_residuals, quadratic
+from renderers.raycast.ellipsoids import differentiate_coverage, ellipsoid_coverage, ellipsoid_depth, project_ellipsoids
 
 CROP = 32
 """Samples along each side of crops that this stage works well with: `gather_evidence(observation, on_plane, crop=CROP)`."""
@@ -96,20 +96,27 @@ class CoverageTerm:
 
     def __call__(self, T_world_object: Float[Tensor, "n 4 4"], radii: Float[Tensor, "n 3"]) -> tuple[Tensor, Tensor, Tensor]:
         """Cost, gradient and Hessian in the tangent."""
+        pose = self.camera.T_camera_world @ T_world_object
+        # Focal lengths over the softness make a pixel of each object's border as wide as it is soft.
+        coverage = ellipsoid_coverage(pose, radii, self._rays, self._focal)
+        slopes = differentiate_coverage(project_ellipsoids(pose, radii), self._rays, self._focal)
+        jacobian = slopes @ self._ellipse_jacobian(T_world_object, radii)
+        return accumulate_residuals((coverage - self._own) / self.deviation, jacobian / self.deviation, quadratic, self._weights)
 
-        def compute_residuals(parameters: Parameters) -> dict[str, Tensor]:
-            moved, sizes = move_ellipsoids(T_world_object, radii, parameters["tangent"])
-            # Focal lengths over the softness make a pixel of each object's border as wide as it is soft.
-            coverage = ellipsoid_coverage(self.camera.T_camera_world @ moved, sizes, self._rays, self._focal)
-            return {"coverage": (coverage - self._own) / self.deviation}
+    def _ellipse_jacobian(self, T_world_object: Tensor, radii: Tensor) -> Float[Tensor, "n 5 9"]:
+        """Derivative of the projected ellipses' centres (x, y) and covariances (xx, xy, yy) by the tangent.
 
-        def weigh(squared: Tensor) -> tuple[Tensor, Tensor]:
-            cost, pull = quadratic(squared)
-            return cost * self._weights, pull * self._weights
-
-        here = radii.new_zeros(len(radii), 9)
-        equations = linearize_forward(compute_residuals, {"coverage": weigh}, {"tangent": here})
-        return equations.cost, equations.gradient, equations.hessian
+        Five copies of each ellipsoid, one for each number, so that one reverse pass finds all derivatives.
+        """
+        copies = (tensor.detach().repeat_interleave(5, dim=0) for tensor in (T_world_object, radii))
+        with torch.enable_grad():
+            tangent = radii.new_zeros(5 * len(radii), 9).requires_grad_()
+            moved, sizes = move_ellipsoids(*copies, tangent)
+            ellipses = project_ellipsoids(self.camera.T_camera_world @ moved, sizes)
+            numbers = torch.cat([ellipses.centre, ellipses.covariance[:, 0], ellipses.covariance[:, 1, 1:]], dim=-1)
+            chosen = torch.eye(5, dtype=radii.dtype, device=radii.device).repeat(len(radii), 1)
+            (jacobian,) = torch.autograd.grad((numbers * chosen).sum(), tangent)
+        return jacobian.reshape(-1, 5, 9)
 
 
 def compute_silhouette_iou(

@@ -115,14 +115,35 @@ def ellipsoid_coverage(
     its value at the silhouette 1.5 `softness` away from it, to under 1e-6 at 4. Where object and mask may lie further apart, raise
     `softness`, or use `ellipsoid_signed_distance`, whose gradient does not fade.
     """
-    near, far = _silhouette_distances(T_camera_object, radii, rays, focal)
+    return _share_covered(*_silhouette_distances(T_camera_object, radii, rays, focal), softness)
+
+
+def _share_covered(near: Tensor, far: Tensor, softness: float) -> Tensor:
     return torch.sigmoid(near * (-4 / softness)) - torch.sigmoid(far * (-4 / softness))
+
+
+def differentiate_coverage(
+    ellipses: ProjectedEllipses, rays: Float[Tensor, "#n p 3"], focal: Float[Tensor, "#n 2"]
+) -> Float[Tensor, "n p 5"]:
+    """Derivative of `ellipsoid_coverage` (softness 1) at each ray by the ellipse's centre (x, y) and covariance (xx, xy, yy).
+
+    Every ray is given its own copy of the five numbers, so that one reverse pass finds all derivatives. Zero for ellipsoids whose
+    silhouette is no ellipse, and for those behind the camera.
+    """
+    covariance = ellipses.covariance.detach()
+    numbers = torch.cat([ellipses.centre.detach(), covariance[:, 0], covariance[:, 1, 1:]], dim=-1)
+    with torch.enable_grad():
+        numbers = numbers[:, None].repeat(1, rays.shape[1], 1).requires_grad_()
+        coverage = _share_covered(*_ellipse_distances(numbers, rays, focal), softness=1.0)
+        (slopes,) = torch.autograd.grad(coverage.sum(), numbers)
+    return torch.where((ellipses.whole & ellipses.in_front)[:, None, None], slopes, 0.0)
 
 
 def _silhouette_distances(T_camera_object: Tensor, radii: Tensor, rays: Tensor, focal: Tensor) -> tuple[Tensor, Tensor]:
     """Signed distances (n, p) in pixels to the near and to the far side of the silhouettes."""
     ellipses = project_ellipsoids(T_camera_object, radii)
-    near, far = _ellipse_distances(ellipses, rays, focal)
+    numbers = torch.cat([ellipses.centre, ellipses.covariance[:, 0], ellipses.covariance[:, 1, 1:]], dim=-1)
+    near, far = _ellipse_distances(numbers[:, None], rays, focal)
     behind = (ellipses.whole & ~ellipses.in_front)[:, None]
     near, far = torch.where(behind, _FAR_AWAY_PIXELS, near), torch.where(behind, 2 * _FAR_AWAY_PIXELS, far)
     if ellipses.whole.all():
@@ -132,15 +153,17 @@ def _silhouette_distances(T_camera_object: Tensor, radii: Tensor, rays: Tensor, 
     return near, torch.where(whole, far, 2 * _FAR_AWAY_PIXELS)
 
 
-def _ellipse_distances(ellipses: ProjectedEllipses, rays: Tensor, focal: Tensor) -> tuple[Tensor, Tensor]:
-    """Distances to ellipses: with `r^2 = x^T S^-1 x`, `g = |S^-1 x|` and b the shorter half axis (S, x in pixels).
+def _ellipse_distances(numbers: Tensor, rays: Tensor, focal: Tensor) -> tuple[Tensor, Tensor]:
+    """Distances to ellipses given as (n, 1 or p, 5), centre (x, y) and covariance (xx, xy, yy).
+
+    With `r^2 = x^T S^-1 x`, `g = |S^-1 x|` and b the shorter half axis (S, x in pixels).
 
     Outside, near = (r - 1) r / g (Sampson) and far = near + 2 b^2 g / r. Inside, near is the least distance at which r can reach 1 given g
     and the curvature 1 / b^2, and far = near + 2 b^2 g: both exact on the shorter axis and for circles.
     """
-    covariance = ellipses.covariance * focal[..., None] * focal[:, None]
-    offset = (rays[..., :2] - ellipses.centre[:, None]) * focal[:, None]
-    first, cross, second = (entry[:, None] for entry in (covariance[:, 0, 0], covariance[:, 0, 1], covariance[:, 1, 1]))
+    scale = torch.stack([focal[:, 0] ** 2, focal[:, 0] * focal[:, 1], focal[:, 1] ** 2], dim=-1)
+    first, cross, second = (numbers[..., 2:] * scale[:, None]).unbind(-1)
+    offset = (rays[..., :2] - numbers[..., :2]) * focal[:, None]
     determinant = first * second - cross**2
     x, y = offset.unbind(-1)
     solved_x, solved_y = (second * x - cross * y) / determinant, (first * y - cross * x) / determinant
