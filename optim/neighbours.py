@@ -11,6 +11,8 @@ from optim.hypotheses import Hypothesis
 from optim.object_view import ObjectView
 
 _FIRMLY_FOUNDED = ("superquadric", "revolution")
+_TOUCHING = 0.05
+"""Share of a firmly founded completion's volume that may lie in another's: their walls are not known better, cages part them."""
 _SEEN_WITHIN = 0.005
 """Metres from a piece within which a visible point belongs to it."""
 _SEEN_SHARE = 0.02
@@ -20,17 +22,18 @@ _LEAST_KEPT = 0.8
 
 
 def separate(completions: Sequence[Hypothesis], views: Sequence[ObjectView]) -> list[Hypothesis]:
-    """The completions, those that only fill the unseen space down to the table less what others take of it.
+    """The completions less what others take of them.
 
-    What a primitive or a symmetry says of an object's unseen side outweighs a shadow; of two shadows the object that lies lower keeps the
+    What a primitive or a symmetry says of an object's unseen side outweighs a shadow; among equals the object that lies lower keeps the
     room, as the other lies on it.
     """
     heights = [float(view.points[:, 2].mean()) for view in views]
-    firm = [completion.name in _FIRMLY_FOUNDED for completion in completions]
     result = list(completions)
-    taken: list[int] = [k for k in range(len(result)) if firm[k]]
-    for k in sorted((k for k in range(len(result)) if not firm[k]), key=heights.__getitem__):
+    taken: list[int] = []
+    for k in sorted(range(len(result)), key=lambda k: (result[k].name not in _FIRMLY_FOUNDED, heights[k])):
+        firm = result[k].name in _FIRMLY_FOUNDED
         others = [result[j] for j in taken if _boxes_meet(result[k].vertices, result[j].vertices)]
+        others = [other for other in others if not firm or _measure_overlap(result[k], other) > _TOUCHING]
         if others:
             result[k] = _subtract(result[k], others, views[k].points)
         taken.append(k)
@@ -39,6 +42,12 @@ def separate(completions: Sequence[Hypothesis], views: Sequence[ObjectView]) -> 
 
 def _boxes_meet(a: np.ndarray, b: np.ndarray) -> bool:
     return bool((a.min(0) <= b.max(0)).all() and (b.min(0) <= a.max(0)).all())
+
+
+def _measure_overlap(completion: Hypothesis, other: Hypothesis) -> float:
+    """Share of a completion's volume that lies in the other's."""
+    solid = _to_solid(completion)
+    return (solid ^ _to_solid(other)).volume() / max(solid.volume(), 1e-12)
 
 
 def _subtract(completion: Hypothesis, others: Sequence[Hypothesis], seen: np.ndarray) -> Hypothesis:
