@@ -9,7 +9,7 @@ from torch.autograd.function import once_differentiable
 from renderers import composition_kernels as kernels
 from renderers.rasterize.workers import Workers
 
-_POINTS_AT_LEAST = 4096
+_POINTS_AT_LEAST = 12288
 
 
 def compose_images(

@@ -17,7 +17,8 @@ from renderers.rasterize.workers import Workers
 from renderers.shading import compute_ellipsoid_shadows, direct_lights
 
 _BLOCKS_A_PART = 64
-_BLOCKS_AT_LEAST = 16
+_BLOCKS_AT_LEAST = 64
+_PARTS_AT_LEAST = 2
 
 
 def cast_ellipsoid_shadows(
@@ -70,7 +71,7 @@ class _Cast(torch.autograd.Function):
         points = torch.empty_like(positions, memory_format=torch.contiguous_format)
         ellipsoid_parts, light_parts = np.zeros((parts, *ellipsoids.shape)), np.zeros((parts, *lights.shape))
         arguments = (_BLOCKS_A_PART, *_arguments(ctx.saved_tensors), *ctx.widths, gradient.contiguous().numpy(), points.numpy())
-        ctx.workers.run(kernels.cast_gradient, ctx.workers.split(parts, 1), *arguments, ellipsoid_parts, light_parts)
+        ctx.workers.run(kernels.cast_gradient, ctx.workers.split(parts, _PARTS_AT_LEAST), *arguments, ellipsoid_parts, light_parts)
         sums = (torch.from_numpy(table.sum(axis=0)).to(positions.dtype) for table in (ellipsoid_parts, light_parts))
         return points, *sums, None, None, None, None
 

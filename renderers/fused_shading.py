@@ -17,7 +17,8 @@ from renderers.rasterize.workers import Workers
 from renderers.shading import ambient_coefficients, direct_lights
 
 _BLOCKS_A_PART = 16
-_BLOCKS_AT_LEAST = 16
+_BLOCKS_AT_LEAST = 128
+_PARTS_AT_LEAST = 3
 
 
 def shade_surface(
@@ -76,7 +77,7 @@ class _Shade(torch.autograd.Function):
         material_parts, scene_parts = np.zeros((parts, *materials.shape)), np.zeros((parts, 3 + 6 * len(lights) + sh.numel()))
         targets = (gradient.contiguous().numpy(), points, seen, material_parts, scene_parts)
         arguments = (_BLOCKS_A_PART, *_arguments(ctx.saved_tensors), *targets)
-        ctx.workers.run(ctx.kernels.shade_gradient, ctx.workers.split(parts, 1), *arguments)
+        ctx.workers.run(ctx.kernels.shade_gradient, ctx.workers.split(parts, _PARTS_AT_LEAST), *arguments)
         scene = torch.from_numpy(scene_parts.sum(axis=0)).to(camera.dtype)
         of_lights = torch.zeros_like(lights)
         of_lights[:, [0, 1, 2, 4, 5, 6]] = scene[3 : 3 + 6 * len(lights)].reshape(-1, 6)

@@ -60,9 +60,12 @@ class Workers:
             future.result()
         return results
 
-    def split(self, count: int, grain: int) -> list[tuple[int, int]]:
-        """Cut `range(count)` into ranges of at least `grain`, four a thread where there is enough; one where not."""
-        parts = max(1, min(count // grain, 4 * self.threads if self.threads > 1 else 1))
+    def split(self, count: int, least: int) -> list[tuple[int, int]]:
+        """Cut `range(count)` into ranges of at least a quarter of `least`, at most four a thread.
+
+        Into one if the count is less than `least`: so much of it should take about 0.2 ms, which is when waking a helper begins to pay.
+        """
+        parts = min(4 * count // least, 4 * self.threads) if count >= least and self.threads > 1 else 1
         edges = [count * part // parts for part in range(parts + 1)]
         return [(edges[part], edges[part + 1]) for part in range(parts) if edges[part] < edges[part + 1]]
 

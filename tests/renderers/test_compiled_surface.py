@@ -92,7 +92,7 @@ def test_one_image_alone_has_a_gradient(name):
 def test_whole_scenes_have_the_same_bits_with_any_number_of_threads():
     results = []
     for threads in (1, 2, 4):
-        scene, leaves = with_leaves(two_objects(height=120, width=160, dtype=torch.float32, subdivisions=5))
+        scene, leaves = with_leaves(two_objects(height=360, width=480, dtype=torch.float32, subdivisions=5))
         renderer = MeshRenderer(make_rasterizer("cpu", threads=threads))
         rendered = renderer(scene, scene.camera)
         results.append([*vars(rendered).values(), *torch.autograd.grad(measure_all(rendered), leaves)])

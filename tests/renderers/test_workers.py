@@ -19,6 +19,14 @@ def test_results_come_in_the_order_of_the_ranges():
     assert workers.run(lambda start, stop, scale: scale * (stop - start), ranges, 2) == [2 * (b - a) for a, b in ranges]
 
 
+def test_little_work_is_left_to_the_caller():
+    workers = Workers(threads=4)
+    assert workers.split(99, 100) == [(0, 99)]
+    assert workers.split(0, 100) == []
+    assert all(stop - start >= 25 for start, stop in workers.split(150, 100))
+    assert len(workers.split(100_000, 100)) == 16
+
+
 def test_errors_reach_the_caller():
     def fail(start: int, stop: int) -> None:
         raise ValueError(f"{start} to {stop}")
