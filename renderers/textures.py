@@ -14,7 +14,7 @@ from invgraphics.geometry.texture import sample_image
 from renderers import texture_kernels as kernels
 from renderers.rasterize.workers import Workers
 
-_POINTS_AT_LEAST = 12288
+_POINTS_AT_LEAST = 4096
 _FURTHEST_UV = 1e4
 
 

@@ -74,7 +74,7 @@ def test_is_the_metallic_roughness_model(lights, count):
 def test_same_bits_with_any_number_of_threads():
     results = []
     for threads in (1, 2, 3):
-        inputs = {name: value.requires_grad_() for name, value in make_inputs(5000, torch.float32).items()}
+        inputs = {name: value.requires_grad_() for name, value in make_inputs(20_000, torch.float32).items()}
         fused, _ = shade_both(inputs, "point directional ambient", threads)
         results.append((fused, *torch.autograd.grad(fused.square().sum(), inputs.values())))
     assert all(torch.equal(a, b) for other in results[1:] for a, b in zip(results[0], other, strict=True))

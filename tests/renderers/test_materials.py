@@ -64,7 +64,7 @@ def test_every_point_is_shaded_by_its_own_model(kinds, lights):
 def test_same_bits_with_any_number_of_threads():
     results = []
     for threads in (1, 2, 3):
-        inputs = {name: value.requires_grad_() for name, value in phong_inputs(5000, torch.float32).items()}
+        inputs = {name: value.requires_grad_() for name, value in phong_inputs(20_000, torch.float32).items()}
         found, _ = shade_both(inputs, KINDS["phong"], "point directional ambient", threads)
         results.append((found, *torch.autograd.grad(found.square().sum(), inputs.values(), allow_unused=True)))
     for other in results[1:]:

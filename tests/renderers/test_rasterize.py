@@ -83,8 +83,8 @@ def _same(a: Rasterized, b: Rasterized) -> bool:
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
 def test_same_bits_with_any_number_of_threads(dtype):
     camera = make_camera(240, 320, 250.0, dtype)
-    soups = [triangle_soup(1500, seed, dtype)[0] for seed in (0, 1)]
-    faces = triangle_soup(1500, 0)[1]
+    soups = [triangle_soup(9000, seed, dtype)[0] for seed in (0, 1)]
+    faces = triangle_soup(9000, 0)[1]
     attributes = torch.randn(len(soups[0]), 5, dtype=dtype, generator=torch.Generator().manual_seed(3))
     results = []
     for threads in (1, 2, 5):
