@@ -2,6 +2,10 @@
 
 from dataclasses import dataclass, field
 
+from jaxtyping import Float
+from torch import Tensor
+
+from invgraphics.geometry.mesh import Mesh
 from invgraphics.observation import Observation
 from invgraphics.scene import Scene
 
@@ -38,3 +42,7 @@ class Reconstruction:
     """Peak resident memory of the process."""
     hypotheses: tuple[str, ...] = ()
     """For each object of the scene, the name of the completion of its unseen side that was chosen."""
+    samples: tuple[tuple[Mesh, ...], ...] = ()
+    """For each object of the scene, shapes that the image allows, object frame: the first is its own. Empty unless they were asked for."""
+    spread: tuple[Float[Tensor, " v"], ...] = ()
+    """For each object with samples, how far they are from each vertex of its mesh: root mean square, metres."""
