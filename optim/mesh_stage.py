@@ -50,7 +50,7 @@ class CageWeights:
     support: float = 1.0
     contact: float = 0.3
     """Of the gap between what stands on the plane and the plane."""
-    separation: float = 10.0
+    separation: float = 60.0
     """Of the depth inside neighbours, over all vertices."""
 
 
@@ -237,12 +237,14 @@ def _build_contact_terms(
         terms.append(LossTerm("support", weights.support, lambda crop: penetrate_plane(crop.vertices[:, 2]) / scale))
     if has_plane and start[:, 2].min() < _STANDS_WITHIN:
         terms.append(LossTerm("contact", weights.contact, lambda crop: miss_contact(crop.vertices[:, 2]) / scale))
-    for obstacle in obstacles:
-        separation = LossTerm(
-            "separation", weights.separation, lambda crop, obstacle=obstacle: obstacle.measure_depth(crop.vertices) / scale
-        )
-        terms.append(separation)
+    if obstacles:
+        terms.append(LossTerm("separation", weights.separation, lambda crop: _measure_depth_in(obstacles, crop.vertices) / scale))
     return tuple(terms)
+
+
+def _measure_depth_in(obstacles: Sequence[Obstacle], points: Float[Tensor, "v 3"]) -> Float[Tensor, " v"]:
+    """How deep, metres, each world point lies inside neighbours."""
+    return torch.stack([obstacle.measure_depth(points) for obstacle in obstacles]).sum(0)
 
 
 def _residual_scale(target: CropTarget) -> float:
