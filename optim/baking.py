@@ -1,49 +1,107 @@
-"""Vertex colours from the one image: read where a vertex is seen, mirrored or spread over the surface where it is not."""
+"""Textures from the one image: copied where the surface is seen, turned or mirrored to where it is not, spread over what is left.
+
+Colour is one function of the place on the surface, continuous where the surface is, and a texture is that function at the points that its
+texels lie on. So no seam shows between charts, nor between what was seen and what was not.
+"""
 
 from dataclasses import dataclass
 
+import cv2
 import numpy as np
 import scipy.sparse
+import scipy.sparse.csgraph
 import scipy.sparse.linalg
 import torch
 from jaxtyping import Bool, Float, Int
-from scipy.spatial import cKDTree
 from torch import Tensor
 
 from invgraphics.camera import Camera
-from invgraphics.geometry.mesh import Mesh, unique_edges, vertex_normals
+from invgraphics.geometry.mesh import Mesh, Texture, unique_edges, vertex_normals
+from optim.atlas import LARGEST, build_atlas
 
 DEPTH_TOLERANCE = 0.004
-"""Metres by which a vertex may lie off the rendered depth and still be seen."""
-GRAZING = (0.15, 0.5)
+"""Metres, across the surface, by which a point may lie off the rendered depth and still be the one that is seen."""
+GRAZING = (0.1, 0.35)
 """Cosines between normal and view at which a reading begins to count and at which it counts in full."""
+FEATHER = 3.0
+"""Pixels over which readings lose their weight across the border of what shows the object; all of it is lost two pixels outside."""
 FIDELITY = 20.0
-"""Weight of a reading against that of one edge of the mesh."""
-MIRROR_WEIGHT = 0.1
-"""Weight of a mirrored reading against that of one of the vertex's own."""
-MIRROR_REACH = 0.08
-"""How far, in mesh extents, a mirrored vertex may lie from the surface that was seen."""
+"""Weight of a reading at a vertex against that of one edge of the mesh."""
+TURNED_WEIGHT = 0.1
+"""Weight of a reading that was mirrored or turned to a vertex against that of one of the vertex's own."""
+TURNED_TOLERANCE = 0.04
+"""How far, in mesh extents, a point that was mirrored or turned may lie off the surface that was seen."""
+MIRROR_ADVANTAGE = 1.25
+"""By how much more a mirror must explain than half a turn: it leaves lettering that nobody can read."""
+TURNED_FROM = (0.02, 0.06)
+"""How far along the surface, in mesh extents, from what is seen the readings that were mirrored or turned begin to count, and count in
+full: between them and the image's own, colours are spread."""
+SUPPORT_REACH = 12
+"""Rounds of averaging between neighbouring vertices by which such readings fade out where they end."""
+_STEEPEST = 4.0
+"""Metres of depth per metre across, beyond which neighbouring pixels lie on different sheets of the surface."""
 
 
 @dataclass(frozen=True)
-class BakedColours:
-    """Colours of the vertices of a mesh."""
+class _Readings:
+    """What an image says of points of a surface."""
 
-    colours: Float[Tensor, "v 3"]
-    """Linear RGB in [0, 1]."""
-    seen: Float[Tensor, " v"]
-    """Weight of each vertex's own reading: 0 for those that the image does not show, 1 for those seen face on."""
+    colours: Float[Tensor, "n 3"]
+    """Linear RGB."""
+    weights: Float[Tensor, " n"]
+    """In [0, 1]: 0 where the point is hidden, edge-on or not in the image."""
 
 
-def bake_vertex_colours(
-    mesh: Mesh, camera: Camera, image: Float[Tensor, "h w 3"], pixels: Bool[Tensor, "h w"], depth: Float[Tensor, "h w"]
-) -> BakedColours:
-    """Gives each vertex the colour at which the image shows it, to a fraction of a pixel.
+@dataclass(frozen=True)
+class _Motion:
+    """A reflection or rotation of the world that leaves a point where it is."""
 
-    A vertex is read where all four pixels around it belong to the object and are no silhouette, where the rendered depth says that nothing
-    is in front of it, and by how far it faces the camera. The others take, weakly, the reading of the vertex opposite them in the
-    vertical plane through the object's middle across the view, where there is one; and all are then smoothed over the mesh's graph, which
-    carries readings to where there are none.
+    linear: Float[Tensor, "3 3"]
+    middle: Float[Tensor, "3"]
+    """The point, metres."""
+
+    def move(self, points: Float[Tensor, "n 3"]) -> Float[Tensor, "n 3"]:
+        return (points - self.middle) @ self.linear.T + self.middle
+
+
+@dataclass(frozen=True)
+class _Sighting:
+    """What one image shows of one object, ready to be read between its pixels."""
+
+    camera: Camera
+    """Of the part of the image that shows the object."""
+    layers: Float[Tensor, "h w 5"]
+    """Linear RGB, depth in metres, and trust in [0, 1], which falls to 0 towards the border of what shows the object. Beyond the border,
+    colour and depth are those of the nearest pixel that shows it."""
+
+    def read(self, points: Float[Tensor, "n 3"], normals: Float[Tensor, "n 3"], tolerance: float) -> _Readings:
+        """Colours at points of a surface (world frame) that lies within `tolerance` metres of the one that the image shows."""
+        uv, z = self.camera.project(points)
+        inside = (z > 0) & (uv >= 0).all(-1) & (uv[:, 0] < self.camera.width - 1) & (uv[:, 1] < self.camera.height - 1)
+        sampled = _bilinear(self.layers, torch.where(inside[:, None], uv, 0.0))
+        towards = torch.nn.functional.normalize(self.camera.T_world_camera[:3, 3] - points, dim=-1)
+        cosine = (normals * towards).sum(-1)
+        slope = (1 - cosine**2).clamp(min=0).sqrt() / cosine.clamp(min=GRAZING[0])
+        allowed = tolerance / cosine.clamp(min=GRAZING[1]) + slope * z / self.camera.K[0, 0]
+        agrees = (2 - 2 * (sampled[:, 3] - z).abs() / allowed).clamp(0, 1)
+        facing = ((cosine - GRAZING[0]) / (GRAZING[1] - GRAZING[0])).clamp(0, 1)
+        return _Readings(sampled[:, :3], torch.where(inside, agrees * facing * sampled[:, 4], 0.0))
+
+
+def bake_texture(
+    mesh: Mesh,
+    camera: Camera,
+    image: Float[Tensor, "h w 3"],
+    pixels: Bool[Tensor, "h w"],
+    depth: Float[Tensor, "h w"],
+    largest: int = LARGEST,
+) -> Texture:
+    """Gives a mesh the colours that the image shows on it, at the image's resolution.
+
+    A point of the surface takes the image's colour by how far it faces the camera, where the rendered depth says that nothing is in front
+    of it, and less towards the border of what shows the object. What is missing is taken from where the surface's counterpart is seen,
+    mirrored in the vertical plane through the object's middle across the view or turned half around, whichever explains more; and what
+    is still missing then, from colours that are spread over the surface from where there are some.
 
     The image decides what the colours mean: `Appearance.albedo` gives base colours (then the material's base colour is to be white), the
     observed colour keeps the light in them.
@@ -54,39 +112,53 @@ def bake_vertex_colours(
         image: linear RGB.
         pixels: those that show this object and nothing else.
         depth: metres along the camera's z of the whole rendered scene; 0 where nothing is.
+        largest: texels along the texture's longer side, at most, if any layout is that small.
 
     Raises:
         ValueError: no pixel shows the object.
     """
     if not pixels.any():
         raise ValueError("no pixel shows the object whose colours are to be read")
-    normals = vertex_normals(mesh.vertices, mesh.faces)
-    readings, weights = _read(mesh.vertices, normals, camera, image, pixels, depth)
-    seen = weights
-    mirrored = _mirror(mesh.vertices, normals, seen > 0.5, camera)
-    unseen = (seen == 0) & (mirrored >= 0)
-    readings = torch.where(unseen[:, None], readings[mirrored], readings)
-    weights = torch.where(unseen, MIRROR_WEIGHT, weights)
-    usual = image[pixels].median(0).values
-    return BakedColours(spread_over_surface(readings, weights, mesh.faces, usual).clamp(0, 1), seen)
+    sighting, normals = _prepare(camera, image, pixels, depth), vertex_normals(mesh.vertices, mesh.faces)
+    own = sighting.read(mesh.vertices, normals, DEPTH_TOLERANCE)
+    remoteness = _measure_remoteness(mesh, own.weights)
+    motion = _choose_motion(mesh, normals, remoteness, sighting)
+    moved = _read_moved(mesh.vertices, normals, sighting, motion, _tolerance(mesh))
+    fill = _fill(mesh, own, moved, remoteness, image[pixels].median(0).values)
+    atlas = build_atlas(mesh, camera, largest)
+    texels, triangles, weights = atlas.locate_texels()
+    support = _measure_support(remoteness * moved.weights, mesh.faces)
+    layers = torch.cat([mesh.vertices, normals, fill, support[:, None]], dim=-1)
+    there = sum(layers[mesh.faces[triangles, k]] * weights[:, k, None] for k in range(3))
+    colours = _compose(there, sighting, motion, _tolerance(mesh))
+    return Texture(atlas.uv(), _paint_texels(texels, colours.clamp(0, 1), atlas.height, atlas.width))
 
 
-def _read(
-    vertices: Tensor, normals: Tensor, camera: Camera, image: Tensor, pixels: Tensor, depth: Tensor
-) -> tuple[Float[Tensor, "v 3"], Float[Tensor, " v"]]:
-    """What the image shows at each vertex, and how much that is worth."""
-    uv, z = camera.project(vertices)
-    inside = (z > 0) & (uv >= 0).all(-1) & (uv[:, 0] < camera.width - 1) & (uv[:, 1] < camera.height - 1)
-    uv = torch.where(inside[:, None], uv, 0.0)
-    towards = torch.nn.functional.normalize(camera.T_world_camera[:3, 3] - vertices, dim=-1)
-    cosine = (normals * towards).sum(-1)
-    layers = torch.cat([image, depth[..., None], pixels[..., None].to(image)], dim=-1)
-    sampled = _bilinear(layers, uv)
-    slope = (1 - cosine**2).clamp(min=0).sqrt() / cosine.clamp(min=GRAZING[0])
-    allowed = DEPTH_TOLERANCE + slope * z / camera.K[0, 0]
-    visible = inside & (sampled[:, 4] > 1 - 1e-4) & ((sampled[:, 3] - z).abs() < allowed)
-    facing = ((cosine - GRAZING[0]) / (GRAZING[1] - GRAZING[0])).clamp(0, 1)
-    return sampled[:, :3], torch.where(visible, facing, 0.0)
+def _prepare(camera: Camera, image: Tensor, pixels: Tensor, depth: Tensor) -> _Sighting:
+    """The part of the image with the object, continued beyond its border, without pixels between sheets of its surface."""
+    rows, columns = (pixels.any(axis).nonzero()[:, 0] for axis in (1, 0))
+    top, left = (max(int(line[0]) - 2, 0) for line in (rows, columns))
+    part = (slice(top, int(rows[-1]) + 3), slice(left, int(columns[-1]) + 3))
+    image, depth, shown = image[part], depth[part], pixels[part].cpu().numpy()
+    shown = shown & ~_is_torn(depth, shown, float(camera.K[0, 0])) if shown.sum() > 1 else shown
+    inside = cv2.distanceTransform(np.pad(shown, 1).astype(np.uint8), cv2.DIST_C, 3)[1:-1, 1:-1]
+    outside, nearest = cv2.distanceTransformWithLabels((~shown).astype(np.uint8), cv2.DIST_L2, 3, labelType=cv2.DIST_LABEL_PIXEL)
+    sources = np.zeros(nearest.max() + 1, dtype=np.int64)
+    sources[nearest[shown]] = shown.reshape(-1).nonzero()[0]
+    index = torch.as_tensor(sources[nearest], device=image.device)
+    trust = torch.as_tensor(np.clip((inside - outside + 2) / FEATHER, 0, 1)).to(image)
+    layers = torch.cat([image.reshape(-1, 3)[index], depth.reshape(-1)[index][..., None], trust[..., None]], dim=-1)
+    return _Sighting(camera.crop(left, top, shown.shape[1], shown.shape[0]), layers)
+
+
+def _is_torn(depth: Tensor, shown: np.ndarray, focal: float) -> np.ndarray:
+    """Pixels next to which the object's depth jumps: a handle in front of its mug. Not all of them."""
+    z = depth.detach().cpu().numpy().astype(np.float32)
+    window = np.ones((3, 3), np.uint8)
+    highest = cv2.dilate(np.where(shown, z, 0), window)
+    lowest = cv2.erode(np.where(shown, z, z[shown].max()), window)
+    torn = shown & (highest - lowest > 2 * DEPTH_TOLERANCE + 2 * _STEEPEST * z / focal)
+    return torn if (shown & ~torn).any() else np.zeros_like(torn)
 
 
 def _bilinear(image: Float[Tensor, "h w c"], uv: Float[Tensor, "n 2"]) -> Float[Tensor, "n c"]:
@@ -100,22 +172,87 @@ def _bilinear(image: Float[Tensor, "h w c"], uv: Float[Tensor, "n 2"]) -> Float[
     return above * (1 - b) + below * b
 
 
-def _mirror(vertices: Tensor, normals: Tensor, seen: Bool[Tensor, " v"], camera: Camera) -> Int[Tensor, " v"]:
-    """For each vertex the nearest seen one to its mirror image, -1 where there is none that is near and faces the same way."""
-    nothing = torch.full((len(vertices),), -1, dtype=torch.int64, device=vertices.device)
-    if not seen.any():
-        return nothing
-    low, high = vertices.min(0).values, vertices.max(0).values
-    across = (low + high) / 2 - camera.T_world_camera[:3, 3]
-    across = torch.nn.functional.normalize(across * across.new_tensor([1.0, 1.0, 0.0]), dim=0)
-    images = vertices - 2 * ((vertices - (low + high) / 2) @ across)[:, None] * across
-    turned = normals - 2 * (normals @ across)[:, None] * across
-    candidates = seen.nonzero()[:, 0]
-    distance, index = cKDTree(vertices[candidates].cpu().numpy()).query(images.cpu().numpy())
-    nearest = candidates[torch.as_tensor(index, device=candidates.device)]
-    near = torch.as_tensor(distance, device=vertices.device) < MIRROR_REACH * float((high - low).norm())
-    alike = (turned * normals[nearest]).sum(-1) > 0.5
-    return torch.where(near & alike, nearest, nothing)
+def _measure_remoteness(mesh: Mesh, weights: Float[Tensor, " v"]) -> Float[Tensor, " v"]:
+    """0 at vertices near what is seen, 1 far from it along the mesh's edges: how much the readings at their counterparts count."""
+    near, far = (share * _extent(mesh.vertices) for share in TURNED_FROM)
+    seen = (weights > 0.5).nonzero()[:, 0].cpu().numpy()
+    if not len(seen):
+        return torch.ones_like(weights)
+    edges = unique_edges(mesh.faces)
+    lengths = (mesh.vertices[edges[:, 0]] - mesh.vertices[edges[:, 1]]).norm(dim=-1).clamp(min=1e-9).cpu().numpy()
+    graph = scipy.sparse.csr_matrix((lengths, edges.T.cpu().numpy()), shape=(len(weights), len(weights)))
+    distance = scipy.sparse.csgraph.dijkstra(graph, directed=False, indices=seen, min_only=True, limit=far)
+    return torch.as_tensor(np.clip((distance - near) / (far - near), 0, 1)).to(weights)
+
+
+def _choose_motion(mesh: Mesh, normals: Float[Tensor, "v 3"], remoteness: Float[Tensor, " v"], sighting: _Sighting) -> _Motion:
+    """Where unseen points are moved to be seen: of mirrors across the view and half turns about the vertical, through the middle of the
+    mesh's bounds or its vertices' mean, the one that explains most."""
+    vertices = mesh.vertices
+    bounds, mean = (vertices.amin(0) + vertices.amax(0)) / 2, vertices.mean(0)
+    across = (bounds - sighting.camera.T_world_camera[:3, 3]) * bounds.new_tensor([1.0, 1.0, 0.0])
+    across = torch.nn.functional.normalize(across, dim=0)
+    mirror = torch.eye(3).to(bounds) - 2 * torch.outer(across, across)
+    turn = torch.diag(bounds.new_tensor([-1.0, -1.0, 1.0]))
+
+    def explain(motion: _Motion) -> float:
+        return float((remoteness * _read_moved(vertices, normals, sighting, motion, _tolerance(mesh)).weights).sum())
+
+    mirrored, turned = (max((_Motion(linear, middle) for middle in (bounds, mean)), key=explain) for linear in (mirror, turn))
+    return mirrored if explain(mirrored) > MIRROR_ADVANTAGE * explain(turned) else turned
+
+
+def _read_moved(points: Tensor, normals: Tensor, sighting: _Sighting, motion: _Motion, tolerance: float) -> _Readings:
+    """Readings at the counterparts of points."""
+    return sighting.read(motion.move(points), normals @ motion.linear.T, tolerance)
+
+
+def _fill(mesh: Mesh, own: _Readings, moved: _Readings, remoteness: Float[Tensor, " v"], usual: Float[Tensor, "3"]) -> Float[Tensor, "v 3"]:
+    """Smooth colours of the vertices, for where neither they nor their counterparts are seen."""
+    unseen = own.weights == 0
+    readings = torch.where(unseen[:, None], moved.colours, own.colours)
+    weights = torch.where(unseen, TURNED_WEIGHT * remoteness * moved.weights, own.weights)
+    return spread_over_surface(readings, weights, mesh.faces, usual)
+
+
+def _measure_support(weights: Float[Tensor, " v"], faces: Int[Tensor, "f 3"]) -> Float[Tensor, " v"]:
+    """How far most of a vertex's surroundings have such weights, from 0 (half of them) to 1: it fades out before they end."""
+    edges = unique_edges(faces)
+    a, b = torch.cat([edges, edges.flip(1)]).unbind(-1)
+    degree = torch.bincount(a, minlength=len(weights)).clamp(min=1)
+    for _ in range(SUPPORT_REACH):
+        weights = (weights + torch.zeros_like(weights).index_add(0, a, weights[b]) / degree) / 2
+    return (2 * weights - 1).clamp(0, 1)
+
+
+def _compose(layers: Float[Tensor, "n 10"], sighting: _Sighting, motion: _Motion, tolerance: float) -> Float[Tensor, "n 3"]:
+    """What is seen, over what is seen of the counterparts, over the fill. Layers: points, normals, fill, support."""
+    points, normals, fill, support = layers.split([3, 3, 3, 1], dim=-1)
+    normals = torch.nn.functional.normalize(normals, dim=-1)
+    own = sighting.read(points, normals, DEPTH_TOLERANCE)
+    rest = (own.weights < 1).nonzero()[:, 0]
+    moved = _read_moved(points[rest], normals[rest], sighting, motion, tolerance)
+    beneath = fill[rest].lerp(moved.colours, support[rest] * moved.weights[:, None])
+    return own.colours.index_copy(0, rest, beneath.lerp(own.colours[rest], own.weights[rest, None]))
+
+
+def _tolerance(mesh: Mesh) -> float:
+    """Metres by which counterparts may lie off the surface that is seen."""
+    return TURNED_TOLERANCE * _extent(mesh.vertices)
+
+
+def _extent(vertices: Float[Tensor, "v 3"]) -> float:
+    return float((vertices.max(0).values - vertices.min(0).values).norm())
+
+
+def _paint_texels(texels: Int[Tensor, " n"], colours: Float[Tensor, "n 3"], height: int, width: int) -> Float[Tensor, "h w 3"]:
+    """An image with the texels in their colours, and every other one in that of the nearest: nothing else bleeds into a triangle."""
+    empty = np.ones(height * width, dtype=np.uint8)
+    empty[texels.cpu().numpy()] = 0
+    _, labels = cv2.distanceTransformWithLabels(empty.reshape(height, width), cv2.DIST_L2, 3, labelType=cv2.DIST_LABEL_PIXEL)
+    order = np.zeros(labels.max() + 1, dtype=np.int64)
+    order[labels.reshape(-1)[texels.cpu().numpy()]] = np.arange(len(texels))
+    return colours[torch.as_tensor(order[labels], device=colours.device)]
 
 
 def spread_over_surface(

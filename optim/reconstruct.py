@@ -19,7 +19,7 @@ from invgraphics.reconstruction import Reconstruction, StageHistory
 from invgraphics.scene import AmbientLight, Material, Plane, Scene, SceneObject
 from invgraphics.transforms import invert, rigid
 from optim.appearance import Appearance, estimate_appearance
-from optim.baking import bake_vertex_colours
+from optim.baking import bake_texture
 from optim.checkpoint import Checkpoint, StageRunner, compute_key
 from optim.completion import complete_object
 from optim.ellipsoids import EllipsoidPosterior, fit_ellipsoids
@@ -183,15 +183,14 @@ def _finish_appearance(
 
 
 def _paint(scene: Scene, appearance: Appearance, rendered: Rendered) -> Scene:
-    """The scene with each mesh's vertices in the albedo that the image shows there, and white base colours to multiply them."""
+    """The scene with each mesh in the albedo that the image shows on it, and white base colours to multiply that."""
     objects = []
     for k, item in enumerate(scene.objects):
-        pixels = (rendered.object_ids == k) & (appearance.albedo > 0).any(-1)
+        pixels = (rendered.object_ids == k) & (appearance.labels == k)
         if pixels.any():
             world = item.mesh.transformed(item.T_world_object)
-            colours = bake_vertex_colours(world, scene.camera, appearance.albedo, pixels, rendered.depth).colours
-            material = replace(item.material, base_colour=torch.ones_like(item.material.base_colour))
-        else:
-            colours, material = torch.ones_like(item.mesh.vertices), item.material
-        objects.append(replace(item, mesh=replace(item.mesh, colours=colours), material=material))
+            texture = bake_texture(world, scene.camera, appearance.albedo, pixels, rendered.depth)
+            white = torch.ones_like(item.material.base_colour)
+            item = replace(item, mesh=replace(item.mesh, texture=texture), material=replace(item.material, base_colour=white))
+        objects.append(item)
     return replace(scene, objects=tuple(objects))

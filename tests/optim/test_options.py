@@ -52,3 +52,5 @@ def test_without_cages_no_cage_is_fitted():
 def test_without_textures_an_object_has_one_colour():
     (item,) = _reconstruct("textures").scene.objects
     assert item.mesh.colours is None
+    assert item.mesh.texture is None
+    assert _reconstruct().scene.objects[0].mesh.texture is not None
