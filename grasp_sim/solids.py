@@ -117,11 +117,20 @@ def object_surface(item: SceneObject) -> Mesh:
     return Mesh(vertices.to(item.radii) * item.radii, faces.to(item.radii.device))
 
 
-def place_scene(scene: Scene) -> tuple[PlacedSolid, ...]:
-    """Every object of a scene as a solid where it is. Raises `InputError` where an object's surface is not closed."""
+def place_scene(scene: Scene, samples: Sequence[Sequence[Mesh]] = ()) -> tuple[PlacedSolid, ...]:
+    """Every object of a scene as a solid where it is. Raises `InputError` where an object's surface is not closed.
+
+    `samples`, for each object or for none, are shapes that it may have (object frame), the first its own (`Reconstruction.samples`).
+    """
+    others = [shapes[1:] for shapes in samples] if samples else [()] * len(scene.objects)
     return tuple(
-        PlacedSolid(build_solid(object_surface(item)), item.T_world_object.detach().cpu().double().numpy(), item.name)
-        for item in scene.objects
+        PlacedSolid(
+            build_solid(object_surface(item)),
+            item.T_world_object.detach().cpu().double().numpy(),
+            item.name,
+            tuple(build_solid(shape) for shape in shapes),
+        )
+        for item, shapes in zip(scene.objects, others, strict=True)
     )
 
 

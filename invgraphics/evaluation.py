@@ -8,7 +8,10 @@ from statistics import fmean, median
 from typing import Any
 
 import torch
+from jaxtyping import Float
+from torch import Tensor
 
+from invgraphics.calibration import SpreadScores, score_samples
 from invgraphics.datasets import GroundTruth
 from invgraphics.geometry.mesh import Mesh
 from invgraphics.metrics import ShapeScores, compute_auc, score_mesh
@@ -63,6 +66,8 @@ class ObjectResult:
     """Which completion of its unseen side was chosen."""
     candidates: Mapping[str, float] = field(default_factory=dict)
     """Chamfer distance, millimetres, of every completion that could have been chosen, before refinement; empty unless asked for."""
+    spread: SpreadScores | None = None
+    """What its shape samples predict against the truth; None where there are none, or no truth."""
 
     @property
     def category(self) -> str:
@@ -90,6 +95,19 @@ def score_objects(
         scores = None if mesh is None else score_mesh(mesh, truth.mesh, torch.Generator().manual_seed(seed))
         results.append(ObjectResult(image, index, truth.name, scores, "" if scores else left_out[index]))
     return results
+
+
+def score_spreads(
+    truths: Sequence[GroundTruth], samples: Mapping[int, Sequence[Mesh]], T_camera_world: Float[Tensor, "4 4"], seed: int
+) -> dict[int, SpreadScores]:
+    """The shape samples (world frame, by mask index) of the objects that have a truth against it, by mask index."""
+    return {
+        truth.mask_index: score_samples(
+            [sample.transformed(T_camera_world) for sample in samples[truth.mask_index]], truth.mesh, torch.Generator().manual_seed(seed)
+        )
+        for truth in truths
+        if truth.mask_index in samples
+    }
 
 
 def mark_missing(image: str, truths: Sequence[GroundTruth], reason: str) -> list[ObjectResult]:
@@ -196,7 +214,8 @@ def describe_result(result: ObjectResult) -> dict[str, Any]:
     scores = dict.fromkeys(SCORE_NAMES) if result.scores is None else asdict(result.scores)
     checks = {} if result.checks is None else asdict(result.checks)
     row = {"image": result.image, "mask_index": result.mask_index, "name": result.name, "category": result.category, **scores, **checks}
-    optional = {"hypothesis": result.hypothesis, "candidates": dict(result.candidates), "missing": result.missing}
+    spread = None if result.spread is None else asdict(result.spread)
+    optional = {"hypothesis": result.hypothesis, "candidates": dict(result.candidates), "missing": result.missing, "spread": spread}
     return row | {key: value for key, value in optional.items() if value}
 
 
@@ -204,8 +223,14 @@ def parse_result(row: Mapping[str, Any]) -> ObjectResult:
     """What `describe_result` described; null numbers come back as nan."""
     scores = None if row["cd_l1_mm"] is None else ShapeScores(*(_number(row[name]) for name in SCORE_NAMES))
     checks = ObjectChecks(*(_number(row[name]) for name in CHECK_NAMES), closed=row["closed"]) if "closed" in row else None
-    optional = (row.get("missing", ""), checks, row.get("hypothesis", ""), row.get("candidates", {}))
+    spread = _parse_spread(row["spread"]) if "spread" in row else None
+    optional = (row.get("missing", ""), checks, row.get("hypothesis", ""), row.get("candidates", {}), spread)
     return ObjectResult(row["image"], row["mask_index"], row["name"], scores, *optional)
+
+
+def _parse_spread(row: Mapping[str, Any]) -> SpreadScores:
+    numbers = {name: _number(value) for name, value in row.items() if name != "ranks"}
+    return SpreadScores(ranks=tuple(row["ranks"]), **numbers)
 
 
 def _number(value: float | None) -> float:

@@ -25,7 +25,7 @@ _ACCEPTED, _ACCEPTED_SHARE, _ACCEPTED_NOISE = 0.0008, 0.008, 1.3
 As in `completion`, where a superquadric is taken up to there."""
 _CONTRADICTED = 0.11
 """Share of a turned surface in space seen to be empty that counts as one."""
-_DOUBTS = {"shadow": 2.0, "shell": 3.0}
+_DOUBTS = {"shadow": 2.5, "shell": 4.0}
 """What counts against completions that fit any view: nothing in the image can contradict them, so nothing speaks for them either."""
 _TURNED_DOUBT = 1.0
 """Against a surface of revolution that nothing contradicts."""

@@ -26,26 +26,30 @@ def sample_shapes(reconstruction: Reconstruction, count: int, seed: int = 0) -> 
 
     A sample is drawn in two steps: which completion of the unseen side it is, by what speaks for each (`alternatives`), and how that
     varies within what the image leaves open (`warps`). Deterministic given the seed; an object's samples do not depend on the others'.
+    Every object has a mesh, as `optim.reconstruct` gives it.
 
     Raises:
         InputError: `count` is less than 2.
     """
-    if count < 2:
-        raise InputError(f"{count} shape samples tell nothing of what is uncertain; ask for 2 at least, better 8")
+    check_sample_count(count)
     start = time.perf_counter()
     scene = reconstruction.scene
     with one_thread():
         samples, spreads = [], []
         for k, (view, item) in enumerate(zip(_view_again(reconstruction), scene.objects, strict=True)):
-            meshes = [item.mesh]
-            if item.mesh is not None:
-                generator = np.random.default_rng([seed, reconstruction.mask_indices[k]])
-                drawn = _sample_object(view, item.mesh.transformed(item.T_world_object), reconstruction.hypotheses[k], count, generator)
-                meshes = [item.mesh, *(mesh.transformed(invert(item.T_world_object)) for mesh in drawn)]
+            generator = np.random.default_rng([seed, reconstruction.mask_indices[k]])
+            drawn = _sample_object(view, item.mesh.transformed(item.T_world_object), reconstruction.hypotheses[k], count, generator)
+            meshes = [item.mesh, *(mesh.transformed(invert(item.T_world_object)) for mesh in drawn)]
             samples.append(tuple(meshes))
             spreads.append(measure_spread(meshes[0], meshes[1:]))
     seconds = reconstruction.seconds | {"shape samples": time.perf_counter() - start}
     return replace(reconstruction, samples=tuple(samples), spread=tuple(spreads), seconds=seconds)
+
+
+def check_sample_count(count: int) -> None:
+    """Raises `InputError` where so many samples an object are too few to say anything."""
+    if count < 2:
+        raise InputError(f"{count} shape samples tell nothing of what is uncertain; ask for 2 at least, better 8")
 
 
 def measure_spread(mesh: Mesh, samples: list[Mesh]) -> Float[Tensor, " v"]:

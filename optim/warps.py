@@ -15,15 +15,15 @@ from optim.hypotheses import Hypothesis
 from optim.object_view import ObjectView
 from optim.superquadrics import Superquadric
 
-SEEN_NOISE = 0.5
+SEEN_NOISE = 0.65
 """Standard deviation, in noise levels of the depth, by which what was seen varies. One of the two constants of calibration."""
-UNSEEN_SHARE = 0.2
+UNSEEN_SHARE = 0.26
 """Standard deviation of what was not seen, as a share of its distance from what was seen. The other one."""
 _LEAST_NOISE = 0.001
 _CORRELATION = 0.4
 """Length over which deformations go together, as a share of the visible extent."""
 _FEATURES = 48
-_DEPTH_SPREAD = 0.4
+_DEPTH_SPREAD = 0.5
 """Standard deviation of the logarithm of the depth of the unseen side."""
 _FULL_DOUBT = 2.0
 """Doubt (`alternatives.Beliefs`) from which the unseen side varies in full; below, in proportion, ..."""

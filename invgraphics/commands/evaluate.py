@@ -21,6 +21,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from rich.table import Table
 
 from invgraphics import __version__
+from invgraphics.calibration import summarize_spread
 from invgraphics.commands.scoring import ImageResult, Job, describe_image, evaluate_image, fail, name_of, read_record
 from invgraphics.datasets import list_images, load_ground_truth
 from invgraphics.errors import InputError
@@ -39,6 +40,7 @@ from invgraphics.output import claim_output_folder, write_json
 from invgraphics.report.gallery import write_gallery
 from invgraphics.report.html import count
 from optim.options import INGREDIENTS, ReconstructionOptions
+from optim.uncertainty import check_sample_count
 
 _COLUMNS = {"cd_l1_mm": "CD mm", "f5": "F@5", "f10": "F@10", "nc": "NC", "iou": "IoU", "add_s_mm": "ADD-S mm"}
 _CHECK_COLUMNS = {
@@ -81,6 +83,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="NAME[,NAME...]",
         help=f"leave ingredients of the reconstruction out, to see what they are worth: {', '.join(INGREDIENTS)}",
     )
+    parser.add_argument(
+        "--samples",
+        type=int,
+        default=0,
+        metavar="K",
+        help="draw K shapes an object, 2 at least, and say whether their spread predicts the error (default: none)",
+    )
     parser.add_argument("--hypotheses", action="store_true", help="score every completion that could have been chosen, too")
 
 
@@ -91,8 +100,10 @@ def run(arguments: argparse.Namespace) -> int:
     if workers < 1:
         raise InputError(f"--workers is {workers}; it must be at least 1")
     options = ReconstructionOptions().without([name.strip() for name in arguments.without.split(",") if name.strip()])
+    if arguments.samples:
+        check_sample_count(arguments.samples)
     images = _select(list_images(arguments.dataset), arguments.scenes)
-    job = Job(arguments.out, arguments.seed, options, arguments.hypotheses)
+    job = Job(arguments.out, arguments.seed, options, arguments.hypotheses, arguments.samples)
     _claim(arguments, job)
     start = time.perf_counter()
     done = _evaluate_all(images, job, workers, console)
@@ -132,6 +143,7 @@ def _describe_settings(arguments: argparse.Namespace, job: Job) -> dict[str, Any
         "seed": job.seed,
         "without": list(job.options.left_out),
         "hypotheses": job.candidates,
+        "samples": job.samples,
         "version": __version__,
     }
 
@@ -235,11 +247,18 @@ def _describe_results(done: Sequence[ImageResult], results: Sequence[ObjectResul
         "seconds_per_image": {"mean": sum(seconds) / len(seconds) if seconds else None, "max": max(seconds, default=None)},
         "by_category": average_by_category(known),
         "by_name": average_by_name(known),
+        "spread": _summarize_spread(known),
         "hypotheses_by_category": compare_hypotheses(known),
         "objects": [describe_result(result) for result in known],
         "objects_without_truth": {"count": len(unknown), **average(unknown), "objects": [describe_result(result) for result in unknown]},
         "images": [describe_image(image) for image in done],
     }
+
+
+def _summarize_spread(known: Sequence[ObjectResult]) -> dict[str, Any] | None:
+    """How well the shape samples predict the errors; None where none were drawn."""
+    spreads = [result.spread for result in known if result.spread]
+    return summarize_spread(spreads) if spreads else None
 
 
 def _split(results: Sequence[ObjectResult]) -> tuple[list[ObjectResult], list[ObjectResult]]:
@@ -310,6 +329,13 @@ def _list_remarks(done: Sequence[ImageResult], results: Sequence[ObjectResult]) 
     unknown = len(_split(results)[1])
     unmasked = sum(not image.seconds and not image.failure for image in done)
     failed = sum(bool(image.failure) for image in done)
+    spread = _summarize_spread(_split(results)[0])
+    if spread:
+        yield (
+            f"{spread['samples']} shapes an object: predicted error {spread['predicted_mm']:.2f} mm, actual {spread['actual_mm']:.2f} mm, "
+            f"rank correlation {_format(spread['rank_correlation'])} over objects and {_format(spread['point_rank_correlation'])} over "
+            f"points, shares off by {100 * spread['miscalibration']:.0f} % in the mean"
+        )
     if seconds:
         yield f"{count(len(seconds), 'image')} reconstructed, {sum(seconds) / len(seconds):.1f} s each (longest {max(seconds):.1f} s)"
     if unknown:

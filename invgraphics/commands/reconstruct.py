@@ -24,6 +24,7 @@ from invgraphics.report import write_report
 from invgraphics.scene import SceneObject
 from invgraphics.segment import mask_objects
 from optim.reconstruct import reconstruct
+from optim.uncertainty import check_sample_count, sample_shapes
 
 _SCORES = {"cd_l1_mm": "CD-L1 mm", "f10": "F@10 mm"}
 
@@ -40,6 +41,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar=("X0", "Y0", "X1", "Y1"),
         help="an object's box in pixels, once for each object; in place of the masks and boxes that come with the image",
     )
+    parser.add_argument(
+        "--samples", type=int, default=0, metavar="K", help="draw K shapes an object that the image allows, 2 at least (default: none)"
+    )
     parser.add_argument("--seed", type=int, default=0, help="of every random choice (default 0)")
     parser.add_argument("--overwrite", action="store_true", help="replace what an earlier run wrote to OUT")
 
@@ -49,6 +53,8 @@ def run(arguments: argparse.Namespace) -> int:
 
     A run that was killed goes on after the last stage that it finished, when it is asked for the same again.
     """
+    if arguments.samples:
+        check_sample_count(arguments.samples)
     check_output_folder(arguments.out, arguments.overwrite)
     frame = load_frame(arguments.frame)
     camera = frame.observation.camera
@@ -60,6 +66,9 @@ def run(arguments: argparse.Namespace) -> int:
         observation = mask_objects(frame, torch.Generator().manual_seed(arguments.seed), boxes)
         seconds = time.perf_counter() - start
         result = reconstruct(observation, seed=arguments.seed, progress=progress, checkpoint=arguments.out / CHECKPOINT_FOLDER)
+        if arguments.samples:
+            progress("shape samples", 0.9)
+            result = sample_shapes(result, arguments.samples, arguments.seed)
         result = replace(result, seconds={"masks": seconds, **result.seconds})
     for index, reason in sorted(result.left_out.items()):
         messages.print(f"{observation.object_names[index]} is left out: {reason}")

@@ -14,10 +14,11 @@ import torch
 
 from grasp_sim.stability import measure_stability
 from invgraphics.agreement import measure_agreement, measure_penetration, measure_sinking
+from invgraphics.calibration import SpreadScores
 from invgraphics.commands.pictures import render_gallery_pictures
 from invgraphics.datasets import FrameInput, GroundTruth, load_frame, load_ground_truth
 from invgraphics.errors import InputError
-from invgraphics.evaluation import ObjectChecks, ObjectResult, describe_result, mark_missing, parse_result, score_objects
+from invgraphics.evaluation import ObjectChecks, ObjectResult, describe_result, mark_missing, parse_result, score_objects, score_spreads
 from invgraphics.geometry.mesh import Mesh, is_closed, load_mesh
 from invgraphics.metrics import score_mesh
 from invgraphics.output import save_reconstruction, write_json
@@ -29,6 +30,7 @@ from optim.object_view import view_objects
 from optim.options import ReconstructionOptions
 from optim.reconstruct import reconstruct
 from optim.threads import one_thread
+from optim.uncertainty import sample_shapes
 from renderers.protocol import Rendered, make_renderer
 
 RECORD = "evaluation.json"
@@ -46,6 +48,8 @@ class Job:
     options: ReconstructionOptions
     candidates: bool
     """Whether every completion that could have been chosen is scored, too."""
+    samples: int = 0
+    """Shape samples drawn of every object; 0 for none."""
 
 
 @dataclass(frozen=True)
@@ -116,6 +120,8 @@ def _evaluate(image: str, frame: FrameInput, truths: list[GroundTruth], job: Job
         return ImageResult(image, [], {}, 0, {}, {})
     observation = mask_objects(frame, torch.Generator().manual_seed(job.seed))
     reconstruction = reconstruct(observation, seed=job.seed, options=job.options)
+    if job.samples:
+        reconstruction = sample_shapes(reconstruction, job.samples, job.seed)
     folder = job.out / name
     if folder.exists():
         shutil.rmtree(folder)
@@ -128,9 +134,11 @@ def _evaluate(image: str, frame: FrameInput, truths: list[GroundTruth], job: Job
     checks = check_objects(reconstruction, rendered, meshes)
     hypotheses = dict(zip(reconstruction.mask_indices, reconstruction.hypotheses, strict=True))
     candidates = _score_candidates(reconstruction, truths, job.seed) if job.candidates else {}
+    spreads = _score_spreads(reconstruction, truths, job.seed)
     objects = [
         replace(
             result,
+            spread=spreads.get(result.mask_index),
             checks=checks.get(result.mask_index),
             hypothesis=hypotheses.get(result.mask_index, ""),
             candidates=candidates.get(result.mask_index, {}),
@@ -189,6 +197,16 @@ def _score_candidates(reconstruction: Reconstruction, truths: Sequence[GroundTru
             for candidate in build_candidates(view, np.random.default_rng(seed))
         }
     return scores
+
+
+def _score_spreads(reconstruction: Reconstruction, truths: Sequence[GroundTruth], seed: int) -> dict[int, SpreadScores]:
+    """The shape samples against the truth, by mask index; empty where none were drawn."""
+    if not reconstruction.samples:
+        return {}
+    scene = reconstruction.scene
+    drawn = zip(reconstruction.mask_indices, scene.objects, reconstruction.samples, strict=True)
+    samples = {index: [mesh.transformed(item.T_world_object) for mesh in meshes] for index, item, meshes in drawn}
+    return score_spreads(truths, samples, scene.camera.T_camera_world, seed)
 
 
 def _describe_error(error: Exception) -> str:

@@ -63,6 +63,19 @@ def draw_curves(curves: Mapping[str, Sequence[float]], x_label: str, y_label: st
     return svg + _draw_legend(colours)
 
 
+def draw_against_diagonal(points: Sequence[tuple[float, float]], x_label: str, y_label: str, joined: bool) -> str:
+    """Points (x, y), not negative, on two axes from 0 to the largest of all values, with the line x = y; dots, or joined by a line."""
+    most = 1.05 * max((max(point) for point in points), default=1.0) or 1.0
+    x_axis, y_axis = _Axis(0.0, most, _LEFT, _RIGHT), _Axis(0.0, most, _BOTTOM, _TOP)
+    places = [(x_axis.position(x), y_axis.position(y)) for x, y in points]
+    diagonal = f'<line x1="{_LEFT}" x2="{_RIGHT}" y1="{_BOTTOM}" y2="{_TOP}" class="base" stroke-dasharray="4 4"/>'
+    dots = "".join(f'<circle cx="{x:.1f}" cy="{y:.1f}" r="3" fill="{PALETTE[0]}" fill-opacity="0.7"/>' for x, y in places)
+    line = " ".join(f"{x:.1f},{y:.1f}" for x, y in places)
+    curve = f'<polyline points="{line}" fill="none" stroke="{PALETTE[0]}" stroke-width="2"/>' if joined else ""
+    parts = [_draw_y_axis(y_axis), _draw_x_axis(x_axis), _draw_axis_labels(x_label, y_label), diagonal, curve, dots]
+    return f'<svg viewBox="0 0 {_WIDTH:.0f} {_HEIGHT:.0f}" role="img">{"".join(parts)}</svg>'
+
+
 def _fit_y_axis(curves: Mapping[str, Sequence[float]], emphasized: str) -> _Axis:
     values = [float(value) for curve in curves.values() for value in curve if math.isfinite(value)]
     deciding = [float(value) for value in curves.get(emphasized, ()) if math.isfinite(value)] or values

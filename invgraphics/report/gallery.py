@@ -7,6 +7,7 @@ from html import escape
 from pathlib import Path
 from typing import Any
 
+from invgraphics.calibration import compute_reliability, summarize_spread
 from invgraphics.evaluation import (
     STABLE_DEGREES,
     STABLE_MM,
@@ -18,7 +19,8 @@ from invgraphics.evaluation import (
     measure_shares,
     worst_first,
 )
-from invgraphics.report.html import build_page, count, details, key_figures, message, section, table
+from invgraphics.report.charts import draw_against_diagonal
+from invgraphics.report.html import build_page, count, details, grid, key_figures, message, section, table
 
 SCORE_COLUMNS = {
     "cd_l1_mm": ("Chamfer", "mm"),
@@ -69,6 +71,7 @@ def write_gallery(
     body = _summarize(known, results) + _tabulate_averages(known, results)
     if known:
         body += _tabulate_groups("By kind", average_by_category(known)) + _tabulate_hypotheses(known)
+        body += _describe_spread(known)
         body += _tabulate_groups("By name", average_by_name(known), folded=True)
     rows = [
         _show_object(rank, result, pictures.get((result.image, result.mask_index))) for rank, result in enumerate(worst_first(results), 1)
@@ -136,6 +139,35 @@ def _tabulate_hypotheses(known: Sequence[ObjectResult]) -> str:
         row += [_format(group.get(key, math.nan)) for key in ("cd_chosen_mm", "cd_best_mm")] if weighed else []
         rows.append(row)
     return section("The unseen side: completions chosen", table(header, rows, text_columns=3 + weighed))
+
+
+def _describe_spread(known: Sequence[ObjectResult]) -> str:
+    """Whether the shape samples know how wrong the reconstructions are."""
+    scores = [result.spread for result in known if result.spread]
+    if not scores:
+        return ""
+    facts = summarize_spread(scores)
+    figures = [
+        (_format(facts["predicted_mm"], "mm"), "mean error that the samples predict"),
+        (_format(facts["actual_mm"], "mm"), "mean error, between surfaces, both ways"),
+        (f"{facts['rank_correlation']:.2f}", "rank correlation of the two over objects"),
+        (f"{facts['point_rank_correlation']:.2f}", "rank correlation over an object's points, mean"),
+    ]
+    reliability = [(100 * predicted, 100 * observed) for predicted, observed in compute_reliability(scores)]
+    errors = [(score.predicted_mm, score.actual_mm) for score in scores]
+    charts = [
+        _chart(
+            draw_against_diagonal(reliability, "predicted share of points, %", "observed share, %", joined=True),
+            "Reliability: how often the truth is nearer than one, two, … of the samples. Above the line they differ too much",
+        ),
+        _chart(draw_against_diagonal(errors, "predicted error, mm", "actual error, mm", joined=False), "Every object"),
+    ]
+    note = f"{facts['samples']} shapes an object that the image allows; the first is the reconstruction."
+    return section("Uncertainty", key_figures(figures), grid(charts, 2, "charts"), note=note)
+
+
+def _chart(svg: str, caption: str) -> str:
+    return f"<figure>{svg}<figcaption>{escape(caption)}</figcaption></figure>"
 
 
 def _list_counts(counts: Mapping[str, int]) -> str:
