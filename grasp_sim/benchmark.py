@@ -152,7 +152,7 @@ def _decide(objects: Sequence[PlacedSolid], hand: Hand, settings: SearchSettings
         return "no object was seen"
     result = search_grasps(objects, hand, seed=seed, settings=settings, pool=pool)
     if not result.ranked:
-        return "no grasp was found: " + "; ".join(f"{objects[k].name}: {why}" for k, why in sorted(result.failures.items()))
+        return "no grasp was found: " + "; ".join(f"{objects[k].name}: {why.message}" for k, why in sorted(result.failures.items()))
     return result.grasps[0]
 
 

@@ -17,11 +17,13 @@ from scipy.spatial.transform import Rotation
 from grasp_sim.contact_kernels import BOX, CYLINDER, SPHERE, cast_rays, hand_touches, keep_distinct
 from grasp_sim.hands import Closure, Hand, Template
 from grasp_sim.solids import PlacedSolid, Polyhedron
-from invgraphics.grasp import Grasp
+from invgraphics.grasp import Grasp, NoGrasp, Ungrasped
 
 _KINDS = {"box": BOX, "cylinder": CYLINDER, "sphere": SPHERE}
 _DEPTHS = (0.012, 0.004, -0.004, -0.008)
 """Metres by which the hand is pushed further than where its contact points meet the pair; the first that is clear counts."""
+_SIDE_ROOM = 0.004
+"""Metres by which the open hand is wider than a pair at least."""
 
 
 @dataclass(frozen=True)
@@ -98,17 +100,18 @@ def find_candidates(
     *,
     count: int = 64,
     settings: CandidateSettings | None = None,
-) -> tuple[list[Candidate], str]:
+) -> tuple[list[Candidate], Ungrasped | None]:
     """At most `count` candidates for `objects[index]` among the others on the plane z = 0, best score first.
 
-    The second value says in words why there is none, where there is none; it is empty otherwise.
+    The second value says why there is none, where there is none; it is None otherwise.
     """
     settings = settings or CandidateSettings()
     surface = _world_surface(objects[index])
     pairs = find_pairs(surface, settings, generator)
     if len(pairs.width) == 0:
         least = 1e3 * settings.narrowest
-        return [], f"no two points of its surface, {least:.0f} mm or more apart, oppose each other within the friction cone"
+        why = f"no two points of its surface, {least:.0f} mm or more apart, oppose each other within the friction cone"
+        return [], Ungrasped(NoGrasp.NOTHING_OPPOSES, why)
     points = np.concatenate([_occupied_points(item, generator) for item in objects])
     centre_of_mass = (objects[index].T_world_body @ objects[index].solid.T_body_inertial)[:3, 3]
     extent = float(np.ptp(surface.vertices, axis=0).max())
@@ -121,11 +124,15 @@ def find_candidates(
         poses = _place_template(pairs, closure, centre_of_mass, extent, settings)
         poses_seen += len(poses.width)
         found += _clear_candidates(poses, template, closure, hand, points, index, settings)
+    if not found and poses_seen == 0 and narrowest < widest - _SIDE_ROOM:
+        return [], Ungrasped(NoGrasp.NO_ROOM, f"{NoGrasp.NO_ROOM.value}: no finger fits between the plane and what it could press against")
     if not found and poses_seen == 0:
-        return [], f"its narrowest opposing pair is {1e3 * narrowest:.0f} mm apart, the hand opens to {1e3 * widest:.0f} mm"
+        why = f"its narrowest opposing pair is {1e3 * narrowest:.0f} mm apart, the hand opens to {1e3 * widest:.0f} mm"
+        return [], Ungrasped(NoGrasp.HAND_TOO_SMALL, f"{NoGrasp.HAND_TOO_SMALL.value}: {why}")
     if not found:
-        return [], "in every pose the hand would touch the plane or an object on its way in"
-    return _thinned(found, count, settings), ""
+        why = "in every pose the hand would touch the plane or an object on its way in"
+        return [], Ungrasped(NoGrasp.NO_ROOM, f"{NoGrasp.NO_ROOM.value}: {why}")
+    return _thinned(found, count, settings), None
 
 
 def find_pairs(surface: Polyhedron, settings: CandidateSettings, generator: np.random.Generator) -> Pairs:
@@ -158,7 +165,7 @@ def _place_template(pairs: Pairs, closure: Closure, centre_of_mass: np.ndarray, 
     """The best pairs that fit between the template's sides, from every approach angle."""
     lever = np.linalg.norm(np.cross(pairs.centre - centre_of_mass, pairs.axis), axis=1) / (0.5 * extent)
     pair_score = 0.45 * pairs.quality + 0.35 * np.exp(-2 * lever)
-    fits = (pairs.width < closure.width[0] - 0.004) & _leaves_room_below(pairs)
+    fits = (pairs.width < closure.width[0] - _SIDE_ROOM) & _leaves_room_below(pairs)
     chosen = _distinct_pairs(pairs, np.where(fits, pair_score, -np.inf))[: settings.pairs_placed]
     centre, axis, width = pairs.centre[chosen], pairs.axis[chosen], pairs.width[chosen]
     angles = np.arange(settings.approach_angles) * 2 * np.pi / settings.approach_angles

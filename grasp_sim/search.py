@@ -9,7 +9,7 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
-from itertools import groupby
+from typing import TypeVar
 
 import numpy as np
 
@@ -18,8 +18,9 @@ from grasp_sim.hands import Hand
 from grasp_sim.pool import TrialPool
 from grasp_sim.solids import PlacedSolid
 from grasp_sim.trial import GraspOutcome, Physics, Spread, TrialSettings, push_apart, try_grasps
-from invgraphics.grasp import Grasp
+from invgraphics.grasp import Grasp, NoGrasp, Ungrasped
 
+_Item = TypeVar("_Item")
 _CHUNK = 16
 """Trials that are tried in one world after another: enough to make building it cheap."""
 _LAST_ROUNDS = 4
@@ -70,8 +71,8 @@ class SearchResult:
 
     ranked: tuple[TriedGrasp, ...]
     """Grasps that succeeded at least once, best first: by (successes + 1) / (trials + 2), then by geometry."""
-    failures: dict[int, str]
-    """For each object without a grasp the reason, in words."""
+    failures: dict[int, Ungrasped]
+    """For each object without a grasp the reason."""
     trials: int
     """How many were run."""
     seconds: float
@@ -127,11 +128,16 @@ class _Search:
         return late or (limits.max_trials is not None and self.trials >= limits.max_trials)
 
     def run(self, tracks: Iterable[_Track], target: int) -> Iterator[None]:
-        """Tries each track until it has `target` trials, as far as the budget goes; yields after every trial."""
+        """Tries each track until it has `target` trials, as far as the budget goes; yields after every trial.
+
+        A budget that ends within leaves every track with about as many trials as the others, of every shape.
+        """
+        if self.out_of_budget():
+            return
         wanted = [(track, number) for track in tracks for number in range(len(track.outcomes), target)]
+        wanted.sort(key=lambda each: each[1])
         if self.settings.max_trials is not None:
-            wanted = wanted[: max(0, self.settings.max_trials - self.trials)]
-        wanted.sort(key=lambda each: self._shape(each[1]))
+            wanted = wanted[: self.settings.max_trials - self.trials]
         chunks = list(self._chunks(wanted))
         results = self.pool.map(try_grasps, [self._task(chunk) for chunk in chunks])
         for chunk, outcomes in zip(chunks, results, strict=True):
@@ -143,12 +149,13 @@ class _Search:
                 return
 
     def _chunks(self, wanted: Sequence[tuple[_Track, int]]) -> Iterator[Sequence[tuple[_Track, int]]]:
-        """Trials that share a world: of the same shapes, few enough that every process gets some."""
+        """Trials that share a world: of the same shapes, few enough that every process gets some; the shapes take turns."""
         most = max(1, min(_CHUNK, -(-len(wanted) // (2 * self.pool.processes))))
-        for _, group in groupby(wanted, key=lambda each: self._shape(each[1])):
-            trials = list(group)
-            for first in range(0, len(trials), most):
-                yield trials[first : first + most]
+        shapes: dict[int, list[tuple[_Track, int]]] = {}
+        for each in wanted:
+            shapes.setdefault(self._shape(each[1]), []).append(each)
+        parts = [[trials[first : first + most] for first in range(0, len(trials), most)] for trials in shapes.values()]
+        yield from _interleaved(parts)
 
     def _shape(self, number: int) -> int:
         """Which of the shape samples a trial is for: the first trial, and every so many after it, for the likeliest."""
@@ -227,7 +234,7 @@ class _Progress:
 
 def _find_all(
     objects: Sequence[PlacedSolid], hand: Hand, indices: Iterable[int], seed: int, settings: SearchSettings
-) -> tuple[dict[int, list[_Track]], dict[int, str]]:
+) -> tuple[dict[int, list[_Track]], dict[int, Ungrasped]]:
     """Candidates of every object, and the reasons of those without."""
     waiting, failures = {}, {}
     for index in indices:
@@ -236,7 +243,7 @@ def _find_all(
         found, why = find_candidates(objects, index, hand, generator, count=count, settings=settings.candidate)
         if found:
             waiting[index] = [_Track(candidate, number) for number, candidate in enumerate(found)]
-        else:
+        elif why is not None:
             failures[index] = why
     return waiting, failures
 
@@ -250,20 +257,20 @@ def _rounds(settings: SearchSettings) -> list[tuple[int, int]]:
     return [*rounds, (settings.finalists, settings.final_trials)]
 
 
-def _interleaved(groups: Sequence[Sequence[_Track]]) -> list[_Track]:
+def _interleaved(groups: Sequence[Sequence[_Item]]) -> list[_Item]:
     """The first of every group, then the second of every group, and so on: a cut budget is shared."""
     longest = max((len(group) for group in groups), default=0)
     return [group[k] for k in range(longest) for group in groups if k < len(group)]
 
 
-def _explain(tried: Sequence[_Track], succeeded: set[int], waiting: Iterable[int]) -> dict[int, str]:
+def _explain(tried: Sequence[_Track], succeeded: set[int], waiting: Iterable[int]) -> dict[int, Ungrasped]:
     """For every object that was tried in vain, or was still `waiting`, what happened, most frequent first."""
     reasons = {}
     for index in sorted({track.index for track in tried} - succeeded):
         counts = Counter(outcome for track in tried if track.index == index for outcome in track.outcomes)
         told = ", ".join(f"{count} x {outcome.value}" for outcome, count in counts.most_common())
-        reasons[index] = f"none of {sum(counts.values())} trials succeeded: {told}"
+        reasons[index] = Ungrasped(NoGrasp.ALL_TRIALS_FAILED, f"none of {sum(counts.values())} trials succeeded: {told}")
     for index in waiting:
         if index not in succeeded and index not in reasons:
-            reasons[index] = "the budget ended before it was tried"
+            reasons[index] = Ungrasped(NoGrasp.NOT_TRIED, NoGrasp.NOT_TRIED.value)
     return reasons

@@ -1,7 +1,9 @@
 """A grasp as it passes between search, file and robot. The search lives in `grasp_sim`, the execution in `robot`."""
 
 import json
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from enum import Enum
 from pathlib import Path
 
 import numpy as np
@@ -45,8 +47,27 @@ class Grasp:
         return max(0.0, middle - half), min(1.0, middle + half)
 
 
-def save_grasps(grasps: list[Grasp], path: Path) -> None:
-    """Writes grasps as a JSON list, in the given order (best first)."""
+class NoGrasp(Enum):
+    """Why an object has no grasp, from the first hurdle to the last."""
+
+    NOTHING_OPPOSES = "no two of its surfaces oppose each other"
+    HAND_TOO_SMALL = "it does not fit into the hand"
+    NO_ROOM = "there is no room for the hand around it"
+    NOT_TRIED = "the budget ended before it was tried"
+    ALL_TRIALS_FAILED = "no grasp of it held in simulation"
+
+
+@dataclass(frozen=True)
+class Ungrasped:
+    """An object without a grasp."""
+
+    reason: NoGrasp
+    message: str
+    """The reason with its particulars, for a person."""
+
+
+def save_grasps(grasps: Sequence[Grasp], path: Path, ungrasped: Mapping[int, Ungrasped] | None = None) -> None:
+    """Writes grasps as JSON, in the given order (best first), and the objects without one by index, each with the reason."""
     rows = [
         {
             "hand": grasp.hand,
@@ -62,11 +83,16 @@ def save_grasps(grasps: list[Grasp], path: Path) -> None:
         }
         for grasp in grasps
     ]
-    path.write_text(json.dumps(rows, indent=1, allow_nan=False) + "\n")
+    missing = [
+        {"object_index": index, "reason": each.reason.name.lower(), "message": each.message}
+        for index, each in sorted((ungrasped or {}).items())
+    ]
+    content = {"outcome": "found" if rows else "nothing_graspable", "grasps": rows, "objects_without_grasp": missing}
+    path.write_text(json.dumps(content, indent=1, allow_nan=False) + "\n")
 
 
 def load_grasps(path: Path) -> list[Grasp]:
-    """Reads what `save_grasps` wrote."""
+    """Reads the grasps that `save_grasps` wrote."""
     return [
         Grasp(
             row["hand"],
@@ -79,5 +105,5 @@ def load_grasps(path: Path) -> list[Grasp]:
             row["trials"],
             row.get("efforts", {}),
         )
-        for row in json.loads(path.read_text())
+        for row in json.loads(path.read_text())["grasps"]
     ]

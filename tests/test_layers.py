@@ -15,7 +15,8 @@ MAY_IMPORT = {
 }
 KNOWS_ALL = ("invgraphics/cli.py", "invgraphics/commands", "invgraphics/demo")
 """The command line, and what only it calls."""
-PHYSICS = "grasp_sim/world.py"
+ENGINES = {"pybullet": "grasp_sim/world.py", "mujoco": "grasp_sim/mujoco_world.py"}
+"""Of each physics engine, the one file that knows it."""
 
 
 def find_files(package: str) -> list[Path]:
@@ -64,14 +65,15 @@ def test_nothing_below_the_command_line_imports_it() -> None:
     assert not found
 
 
-def test_one_file_imports_pybullet() -> None:
+@pytest.mark.parametrize("engine", ENGINES)
+def test_one_file_imports_a_physics_engine(engine: str) -> None:
     users = {
         path.relative_to(ROOT).as_posix()
         for package in MAY_IMPORT
         for path in find_files(package)
-        if any(name.split(".")[0] == "pybullet" for name in find_imports(path))
+        if any(name.split(".")[0] == engine for name in find_imports(path))
     }
-    assert users == {PHYSICS}
+    assert users == {ENGINES[engine]}
 
 
 def test_tests_mirror_the_packages() -> None:

@@ -1,6 +1,7 @@
 """`invgraphics grasp OUT`: grasps for a reconstructed scene, tried in simulation, ranked by success."""
 
 import argparse
+from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -16,7 +17,7 @@ from grasp_sim.search import SearchResult, SearchSettings, search_grasps
 from grasp_sim.solids import PlacedSolid, place_scene
 from invgraphics.errors import InputError
 from invgraphics.grasp import Grasp, save_grasps
-from invgraphics.output import load_scene
+from invgraphics.output import load_samples, load_scene
 
 _ROWS_SHOWN = 12
 
@@ -48,12 +49,12 @@ def run(arguments: argparse.Namespace) -> int:
     scene = load_scene(arguments.out)
     if scene.plane is None:
         raise InputError(f"{arguments.out}: the scene has no support plane, on which trials rest; give an image that shows one")
-    objects = place_scene(scene)
+    objects = place_scene(scene, load_samples(arguments.out, scene)[0])
     indices = _chosen_objects(arguments.object, objects)
     settings = SearchSettings(max_trials=arguments.max_trials, max_seconds=arguments.max_seconds, engine=arguments.engine)
     with TrialPool(arguments.processes) as pool, _show_progress(Console(stderr=True)) as progress:
         result = search_grasps(objects, hand, indices=indices, seed=arguments.seed, settings=settings, pool=pool, progress=progress)
-    save_grasps(result.grasps, path)
+    save_grasps(result.grasps, path, result.failures)
     _print_result(Console(highlight=False), result, objects, path)
     return 0 if result.ranked else 1
 
@@ -91,6 +92,11 @@ def _percent(grasp: Grasp) -> str:
     return f"{100 * grasp.success_rate:.0f} % ({100 * low:.0f}-{100 * high:.0f})"
 
 
+def _summarize_failures(result: SearchResult) -> str:
+    counts = Counter(why.reason.value for why in result.failures.values())
+    return "; ".join(f"{count} x {reason}" for reason, count in counts.most_common())
+
+
 def _print_result(console: Console, result: SearchResult, objects: tuple[PlacedSolid, ...], path: Path) -> None:
     if result.ranked:
         table = Table(title="grasps, best first", title_justify="left")
@@ -108,8 +114,10 @@ def _print_result(console: Console, result: SearchResult, objects: tuple[PlacedS
                 " ".join(f"{value:.2f}" for value in T[:3, 2]),
             )
         console.print(table)
-    for index, reason in sorted(result.failures.items()):
-        console.print(f"no grasp of {objects[index].name}: {reason}", soft_wrap=True)
+    for index, why in sorted(result.failures.items()):
+        console.print(f"no grasp of {objects[index].name}: {why.message}", soft_wrap=True)
+    if not result.ranked:
+        console.print(f"nothing graspable: {_summarize_failures(result) or 'the scene has no objects'}", soft_wrap=True)
     rate = result.trials / result.seconds
     console.print(f"{len(result.ranked)} grasps from {result.trials} trials in {result.seconds:.1f} s ({rate:.1f} a second)")
     console.print(f"wrote {path}", soft_wrap=True)

@@ -95,7 +95,7 @@ def run_demo(
             objects = _score(reconstruction, truths, out, seed)
         cell = build_cell(out / "truth")
         solids, search = _search(reconstruction, cell.hand, seed, search_settings, stages)
-        save_grasps(search.grasps, out / "reconstruction" / "grasps.json")
+        save_grasps(search.grasps, out / "reconstruction" / "grasps.json", search.failures)
         with stages.stage("plan the arm's motion") as told:
             T_world_base = base_in_scene(reconstruction.scene, camera.T_world_camera)
             selection = select_grasp(solids, search.grasps, cell, T_world_base, generator, told)
@@ -120,7 +120,7 @@ def describe_demo(result: DemoResult, seed: int) -> dict[str, object]:
         "objects": [describe_result(item) for item in result.objects],
         "seconds": result.seconds,
         "trials": result.search.trials,
-        "objects_without_grasp": {result.names[index]: reason for index, reason in result.search.failures.items()},
+        "objects_without_grasp": {result.names[index]: why.message for index, why in result.search.failures.items()},
         "skipped": [unreachable.message for _, unreachable in result.selection.skipped],
         "grasp": chosen,
         "target": result.target or None,

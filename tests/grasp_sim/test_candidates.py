@@ -9,6 +9,7 @@ from grasp_sim.hands import load_hand
 from grasp_sim.solids import PlacedSolid, Polyhedron
 from grasp_sim.world import World
 from invgraphics.geometry.mesh import Mesh, mesh_from_trimesh
+from invgraphics.grasp import NoGrasp
 from tests.grasp_sim.shapes import make_bowl, make_box, place
 
 
@@ -41,7 +42,7 @@ def test_hands_of_candidates_keep_clear_and_straddle_the_object(name: str) -> No
     hand = load_hand(name)
     objects = [place(make_box(0.05, 0.06, 0.12)), place(make_box(0.04, 0.04, 0.06), x=0.075)]
     found, why = find_candidates(objects, 0, hand, np.random.default_rng(1), count=12)
-    assert (len(found), why) == (12, "")
+    assert (len(found), why) == (12, None)
     middle = np.array([0, 0, 0.06])
     for candidate in found:
         T = candidate.grasp.T_world_hand
@@ -78,8 +79,9 @@ def test_an_object_wider_than_the_hand_is_told_in_millimetres() -> None:
     ball = mesh_from_trimesh(trimesh.creation.icosphere(subdivisions=3, radius=0.06))
     found, why = find_candidates([place(ball)], 0, load_hand("parallel_jaw"), np.random.default_rng(0))
     assert found == []
-    assert "the hand opens to 80 mm" in why
-    assert "is 1" in why
+    assert why.reason is NoGrasp.HAND_TOO_SMALL
+    assert "the hand opens to 80 mm" in why.message
+    assert "is 1" in why.message
 
 
 def test_an_object_walled_in_is_told() -> None:
@@ -93,7 +95,7 @@ def test_an_object_walled_in_is_told() -> None:
     objects = [thing, *walls[1:], PlacedSolid(lid.solid, lifted, "lid")]
     found, why = find_candidates(objects, 0, load_hand("parallel_jaw"), np.random.default_rng(0))
     assert found == []
-    assert "would touch" in why
+    assert why.reason is NoGrasp.NO_ROOM
 
 
 def test_same_seed_same_candidates() -> None:

@@ -21,11 +21,11 @@ from tests.grasp_sim.shapes import make_box
 GREY = Material(torch.full((3,), 0.5), torch.tensor(0.0), torch.tensor(0.5))
 
 
-def write_scene(out: Path, plane: Plane | None = None) -> None:
-    """A box 4 x 5 x 8 cm at (0.1, 0.2) on the plane and nothing else."""
+def write_scene(out: Path, plane: Plane | None = None, size: tuple[float, float, float] = (0.04, 0.05, 0.08)) -> None:
+    """A box, 4 x 5 x 8 cm, at (0.1, 0.2) on the plane and nothing else."""
     pose = torch.eye(4)
-    pose[:3, 3] = torch.tensor([0.1, 0.2, 0.04])
-    item = SceneObject("box", pose, torch.tensor([0.02, 0.025, 0.04]), GREY, make_box(0.04, 0.05, 0.08))
+    pose[:3, 3] = torch.tensor([0.1, 0.2, size[2] / 2])
+    item = SceneObject("box", pose, torch.tensor(size) / 2, GREY, make_box(*size))
     camera = Camera(torch.tensor([[50.0, 0.0, 3.0], [0.0, 50.0, 2.0], [0.0, 0.0, 1.0]]), 4, 6, torch.eye(4))
     scene = Scene((item,), (), plane, camera)
     blank = torch.zeros(4, 6)
@@ -36,7 +36,9 @@ def write_scene(out: Path, plane: Plane | None = None) -> None:
 def test_grasps_are_written_best_first(tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
     write_scene(tmp_path / "out", Plane(GREY))
     assert main(["grasp", str(tmp_path / "out"), "--max-trials", "12", "--processes", "1"]) == 0
-    rows = json.loads((tmp_path / "out" / "grasps.json").read_text())
+    content = json.loads((tmp_path / "out" / "grasps.json").read_text())
+    assert (content["outcome"], content["objects_without_grasp"]) == ("found", [])
+    rows = content["grasps"]
     names = {"hand", "object_index", "T_world_hand", "preshape", "closed", "width", "success_rate", "trials", "success_interval", "efforts"}
     assert names == rows[0].keys()
     grasps = load_grasps(tmp_path / "out" / "grasps.json")
@@ -59,6 +61,26 @@ def test_a_hand_from_a_users_folder_grasps(tmp_path: Path) -> None:
     grasps = load_grasps(tmp_path / "out" / "grasps.json")
     assert grasps[0].hand == "my_hand"
     assert all(grasp.preshape["left_finger_joint"] <= 0.035 for grasp in grasps)
+
+
+@pytest.mark.parametrize(
+    ("hand", "size", "reason", "words"),
+    [
+        ("parallel_jaw", (0.2, 0.2, 0.2), "hand_too_small", "the hand opens to 80 mm"),
+        ("mia_right", (0.3, 0.3, 0.3), "hand_too_small", "its narrowest opposing pair is 300 mm apart"),
+        ("parallel_jaw", (0.15, 0.15, 0.006), "no_room", "no finger fits between the plane and"),
+    ],
+)
+def test_nothing_graspable_is_told_by_name(hand: str, size: tuple, reason: str, words: str, tmp_path: Path, capsys) -> None:
+    write_scene(tmp_path, Plane(GREY), size)
+    assert main(["grasp", str(tmp_path), "--hand", hand, "--processes", "1"]) == 1
+    content = json.loads((tmp_path / "grasps.json").read_text())
+    assert (content["outcome"], content["grasps"]) == ("nothing_graspable", [])
+    (missing,) = content["objects_without_grasp"]
+    assert (missing["object_index"], missing["reason"]) == (0, reason)
+    assert words in missing["message"]
+    told = [line for line in capsys.readouterr().out.splitlines() if line.startswith("nothing graspable: 1 x ")]
+    assert len(told) == 1
 
 
 def complaint(arguments: list[str], capsys: pytest.CaptureFixture) -> str:

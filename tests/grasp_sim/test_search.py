@@ -1,5 +1,6 @@
 """The search: the same whatever the number of processes, within its budget, honest where nothing can be grasped."""
 
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -10,6 +11,7 @@ from grasp_sim.pool import TrialPool
 from grasp_sim.search import SearchResult, SearchSettings, search_grasps
 from grasp_sim.solids import Solid
 from grasp_sim.trial import GraspOutcome
+from invgraphics.grasp import NoGrasp
 from tests.grasp_sim.shapes import make_box, place
 
 JAW = load_hand("parallel_jaw")
@@ -40,7 +42,8 @@ def test_found_grasps_are_ranked_and_counted(result: SearchResult) -> None:
 
 def test_an_object_that_does_not_fit_gets_its_reason(result: SearchResult) -> None:
     assert list(result.failures) == [1]
-    assert "the hand opens to 80 mm" in result.failures[1]
+    assert "the hand opens to 80 mm" in result.failures[1].message
+    assert result.failures[1].reason is NoGrasp.HAND_TOO_SMALL
 
 
 def test_more_processes_give_the_same_result(result: SearchResult) -> None:
@@ -60,7 +63,7 @@ def test_the_budget_is_kept_and_the_untried_are_told() -> None:
     with TrialPool(1) as pool:
         result = search_grasps(objects, JAW, settings=replace(QUICK, max_trials=2), pool=pool)
     assert result.trials == 2
-    assert result.failures[2] == "the budget ended before it was tried"
+    assert result.failures[2].reason is NoGrasp.NOT_TRIED
 
 
 def test_nothing_graspable_ends_with_reasons() -> None:
@@ -68,7 +71,7 @@ def test_nothing_graspable_ends_with_reasons() -> None:
         result = search_grasps([place(make_box(0.2, 0.2, 0.2))], JAW, settings=QUICK, pool=pool)
     assert result.grasps == []
     assert result.trials == 0
-    assert result.failures.keys() == {0}
+    assert {index: why.reason for index, why in result.failures.items()} == {0: NoGrasp.HAND_TOO_SMALL}
 
 
 def test_only_the_asked_objects_are_searched() -> None:
@@ -89,6 +92,30 @@ def test_trials_vary_over_the_shape_samples() -> None:
         doubtful = search_grasps([wide], JAW, settings=settings, pool=pool)
     assert certain.ranked[0].grasp.success_rate > 0.7
     assert doubtful.ranked[0].grasp.success_rate <= 0.5
+
+
+def test_a_cut_budget_is_spread_over_shapes_and_candidates() -> None:
+    """Four shapes and half the trials that two finalists want: each gets one of every shape."""
+    thin = place(make_box(0.04, 0.05, 0.08))
+    item = replace(thin, samples=(make_wide_solid(), thin.solid, thin.solid))
+    settings = replace(QUICK, batch=2, finalists=2, final_trials=8, max_trials=8)
+    with RecordingPool(1) as pool:
+        result = search_grasps([item], JAW, settings=settings, pool=pool)
+    assert result.trials == 8
+    assert [tried.grasp.trials for tried in result.ranked] == [4, 4]
+    assert pool.volumes[2:] == pytest.approx([make_wide_solid().volume, thin.solid.volume, thin.solid.volume])
+
+
+class RecordingPool(TrialPool):
+    """A pool that notes which shape each of its tasks is for."""
+
+    def __init__(self, processes: int):
+        super().__init__(processes)
+        self.volumes: list[float] = []
+
+    def map(self, function: Callable, tasks: Sequence[tuple]) -> Iterator:
+        self.volumes += [objects[0].solid.volume for objects, *_ in tasks]
+        return super().map(function, tasks)
 
 
 def make_wide_solid() -> Solid:
