@@ -65,7 +65,7 @@ class _Compose(torch.autograd.Function):
         pixels, crossings, ids, slots, differences = ctx.layout
         colour = ctx.empty.new_zeros(len(ids), 3) if colour is None else colour.contiguous()
         coverage = ctx.empty.new_zeros(ctx.n_objects, len(ids)) if coverage is None else coverage.contiguous()
-        at_points = [None if image is None else _gather(image, pixels, ctx.workers) for image in (colour, depths, normal_image)]
+        at_points = [None if image is None else gather_rows(image, pixels, ctx.workers) for image in (colour, depths, normal_image)]
         behind = [None, None, None]
         if any(ctx.needs_input_grad[:4]):
             uncovered = torch.from_numpy(ids < 0)
@@ -78,8 +78,8 @@ class _Compose(torch.autograd.Function):
         return *behind[:2], None, behind[2], *at_points, torch.from_numpy(of_clip).to(colour.dtype), *[None] * 5
 
 
-def _gather(image: Tensor, pixels: np.ndarray, workers: Workers) -> Tensor:
-    """Rows of an image (p, c) or (p,) at pixels."""
+def gather_rows(image: Tensor, pixels: np.ndarray, workers: Workers) -> Tensor:
+    """Rows of a CPU image (p, c) or (p,) at pixels."""
     rows = image.reshape(len(image), -1).contiguous()
     values = rows.new_empty(len(pixels), rows.shape[1])
     workers.run(kernels.gather, workers.split(len(pixels), _POINTS_AT_LEAST), pixels, rows.numpy(), values.numpy())

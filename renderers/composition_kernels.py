@@ -35,6 +35,14 @@ def blend(crossings, ids, colour, differences, coverage):
 
 
 @njit(nogil=True, cache=True, error_model="numpy")
+def scatter_rows(start, stop, pixels, values, image):
+    """Write rows start..stop of values into an image (pixels, channels)."""
+    for n in range(start, stop):
+        for c in range(values.shape[1]):
+            image[pixels[n], c] = values[n, c]
+
+
+@njit(nogil=True, cache=True, error_model="numpy")
 def gather(start, stop, pixels, image, values):
     """Read an image (pixels, channels) at the pixels of surface points start..stop."""
     for n in range(start, stop):

@@ -14,6 +14,7 @@ from invgraphics.transforms import transform_points
 from renderers.checks import check_mesh, check_scene
 from renderers.compiled_surface import find_visible_surface
 from renderers.composition import compose_images
+from renderers.ground import find_ground, find_ground_compiled, measure_ground, measure_ground_compiled, spread
 from renderers.materials import MATERIALS, shade_materials
 from renderers.protocol import BACKGROUND_ID, PLANE_ID, Capabilities, Rendered, Shadows
 from renderers.rasterize import EdgeTopology, Rasterizer, build_topology
@@ -21,7 +22,6 @@ from renderers.rasterize.cpu import CpuRasterizer
 from renderers.rasterize.drawing import find_crossings
 from renderers.rasterize.workers import Workers
 from renderers.shadows import MeshShadows, Visibility, check_shadows, see_everything, see_past_ellipsoids, see_past_meshes
-from renderers.support_plane import compute_plane_depth
 from renderers.textures import look_up_textures
 from renderers.vertex_normals import compute_vertex_normals
 
@@ -127,16 +127,18 @@ class MeshRenderer:
         """
         check_scene(scene, camera)
         layout = layout or build_layout(scene)
-        rays = camera.rays().reshape(-1, 3) if scene.plane is not None else None
-        plane_depth = camera.K.new_zeros(camera.height * camera.width) if rays is None else compute_plane_depth(camera, rays)
         is_compiled = isinstance(self.rasterizer, CpuRasterizer)
         surface, compose = (self._find_surface_compiled if is_compiled else self._find_surface)(scene, camera, layout)
-        if rays is not None:
-            surface = surface.in_front_of(plane_depth.detach())
         look = self._prepare_shadows(scene, layout)
-        behind = self._look_behind(scene, camera, rays, plane_depth, surface, look)
+        if scene.plane is None:
+            behind = _see_nothing(camera)
+        else:
+            plane_depth = measure_ground_compiled(camera, self._workers) if is_compiled else measure_ground(camera)
+            surface = surface.in_front_of(plane_depth.detach())
+            behind = self._look_behind(scene, camera, plane_depth, surface, look, is_compiled)
         materials = [item.material for item in scene.objects]
-        radiance = self._shade(scene, camera, surface, materials, look) if materials else surface.positions
+        points = (surface.positions, surface.normals, surface.colours, surface.owners)
+        radiance = self._shade(scene, camera, *points, materials, look) if materials else surface.positions
         colour, depth, ids, normals, coverage = compose(behind, surface, radiance)
         size = (camera.height, camera.width)
         images = (colour.reshape(*size, 3), depth.reshape(size), ids.reshape(size), coverage.reshape(-1, *size), normals.reshape(*size, 3))
@@ -210,26 +212,37 @@ class MeshRenderer:
         return _Surface(pixels, layout.face_owners[triangles], positions, normals, colours, depth[:, 0]), compose
 
     def _look_behind(
-        self, scene: Scene, camera: Camera, rays: Tensor | None, plane_depth: Tensor, surface: _Surface, look: Visibility
+        self, scene: Scene, camera: Camera, plane_depth: Tensor, surface: _Surface, look: Visibility, is_compiled: bool
     ) -> _Behind:
         """What the pixels' centres see where no object is: the plane, or nothing."""
-        colour, normals = plane_depth.new_zeros(len(plane_depth), 3), plane_depth.new_zeros(len(plane_depth), 3)
-        if scene.plane is None or rays is None:
-            return colour, plane_depth, torch.full_like(plane_depth, BACKGROUND_ID, dtype=torch.int64), normals
-        on_plane = plane_depth.detach() > 0
-        ids = torch.where(on_plane, PLANE_ID, BACKGROUND_ID)
-        normals[:, 2] = on_plane
-        on_plane[surface.pixels] = False
-        ground = _plane_surface(camera, rays, plane_depth, on_plane.nonzero()[:, 0])
-        colour = colour.index_copy(0, ground.pixels, self._shade(scene, camera, ground, [scene.plane.material], look))
-        return colour, plane_depth.clone(), ids, normals
+        if is_compiled:
+            ground = find_ground_compiled(camera, plane_depth, surface.pixels, self._workers)
+        else:
+            ground = find_ground(camera, plane_depth, surface.pixels)
+        up = torch.zeros_like(ground.positions)
+        up[:, 2] = 1
+        points = (ground.positions, up, torch.ones_like(up), torch.full_like(ground.pixels, PLANE_ID))
+        radiance = self._shade(scene, camera, *points, [scene.plane.material], look)
+        if is_compiled:
+            colour = spread(radiance, ground.pixels, len(plane_depth), self._workers)
+        else:
+            colour = plane_depth.new_zeros(len(plane_depth), 3).index_copy(0, ground.pixels, radiance)
+        return colour, ground.depth, ground.ids, ground.normals
 
-    def _shade(self, scene: Scene, camera: Camera, surface: _Surface, materials: list[SurfaceMaterial], look: Visibility) -> Tensor:
-        """Radiance (n, 3) that surface points send to the camera."""
-        owners = surface.owners.clamp(min=0)
-        visibility = look(surface.positions, surface.normals, surface.owners)
-        points = (surface.positions, surface.normals, camera.T_world_camera[:3, 3], surface.colours)
-        return shade_materials(*points, owners, materials, scene.lights, visibility, self._workers)
+    def _shade(
+        self,
+        scene: Scene,
+        camera: Camera,
+        positions: Tensor,
+        normals: Tensor,
+        colours: Tensor,
+        owners: Tensor,
+        materials: list[SurfaceMaterial],
+        look: Visibility,
+    ) -> Tensor:
+        """Radiance (n, 3) that surface points send to the camera; `colours` tint their owners' materials."""
+        points = (positions, normals, camera.T_world_camera[:3, 3], colours)
+        return shade_materials(*points, owners.clamp(min=0), materials, scene.lights, look(positions, normals, owners), self._workers)
 
 
 def _world_vertices(scene: Scene) -> tuple[Tensor, Tensor]:
@@ -250,10 +263,8 @@ def _shows_its_back(points: Tensor, faces: Tensor) -> Tensor:
     return (torch.linalg.cross(b, c) * a).sum(-1) > 0
 
 
-def _plane_surface(camera: Camera, rays: Tensor, plane_depth: Tensor, pixels: Tensor) -> _Surface:
-    """The support plane's points at pixels that see it."""
-    depth = plane_depth[pixels]
-    positions = transform_points(camera.T_world_camera, rays[pixels] * depth[:, None])
-    up = torch.zeros_like(positions)
-    up[:, 2] = 1
-    return _Surface(pixels, torch.full_like(pixels, PLANE_ID), positions, up, torch.ones_like(positions), depth)
+def _see_nothing(camera: Camera) -> _Behind:
+    """What is behind the objects where there is no plane."""
+    nothing = camera.K.new_zeros(camera.height * camera.width, 3)
+    ids = torch.full_like(nothing[:, 0], BACKGROUND_ID, dtype=torch.int64)
+    return nothing, torch.zeros_like(nothing[:, 0]), ids, torch.zeros_like(nothing)
