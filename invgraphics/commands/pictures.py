@@ -75,8 +75,12 @@ def render_pictures(reconstruction: Reconstruction, renderer: Renderer | None = 
     with torch.no_grad():
         seen = renderer(scene, camera)
         around = render_scene_sides(renderer, scene, camera)
-        alone = tuple(render_mesh_sides(rasterizer, _world_mesh(item), camera) for item in scene.objects)
-    return Pictures(seen.colour, seen.depth, seen.object_ids, around, alone)
+        meshes = [_world_mesh(item) for item in scene.objects]
+        alone = tuple(render_mesh_sides(rasterizer, mesh, camera) for mesh in meshes)
+        spreads = tuple(
+            render_mesh_sides(rasterizer, _heat(meshes[k], spread), camera, painted=True) for k, spread in enumerate(reconstruction.spread)
+        )
+    return Pictures(seen.colour, seen.depth, seen.object_ids, around, alone, spreads, DISTANCE_LIMIT_M)
 
 
 def render_mesh_sides(
@@ -236,5 +240,10 @@ def _render_beside(rasterizer: Rasterizer, camera: Camera, mesh: Mesh, truth: Me
 def _paint_distance(mesh: Mesh, other: Mesh) -> Mesh:
     """The mesh with its vertices coloured by their distance to the other surface."""
     distances = find_nearest_faces(mesh.vertices, other.vertices, other.faces)[0]
+    return _heat(mesh, distances)
+
+
+def _heat(mesh: Mesh, distances: Float[Tensor, " v"]) -> Mesh:
+    """The mesh with its vertices in the colours of distances, metres."""
     colours = heat_colours((distances / DISTANCE_LIMIT_M).clamp(0, 1).cpu().numpy())
     return Mesh(mesh.vertices, mesh.faces, linear_from_srgb(torch.as_tensor(colours).to(mesh.vertices) / 255))

@@ -24,6 +24,10 @@ class Pictures:
     """The whole scene from around it: caption and picture."""
     objects: tuple[tuple[tuple[str, Image], ...], ...]
     """For each object of the scene the same of it alone."""
+    spreads: tuple[tuple[tuple[str, Image], ...], ...] = ()
+    """For each object of the scene, where shape samples were drawn, the same in the colours of their spread (`heat_colours`)."""
+    spread_limit: float = 0.01
+    """Spread, metres, at which those colours saturate."""
 
 
 @dataclass(frozen=True)

@@ -24,6 +24,7 @@ from invgraphics.report.images import (
     depth_range,
     diverging_colours,
     encode_png,
+    heat_colours,
     label_masks,
     outline_masks,
     sequential_colours,
@@ -92,10 +93,19 @@ def describe_objects(reconstruction: Reconstruction, pictures: Pictures, fits: S
         crop = outline_masks(crop_square(colour, box, _CROP_PIXELS), outline[None], (mask_index,))
         figures = [figure(encode_png(crop), "Image, with the mask's outline")]
         figures += [figure(encode_png(view), caption) for caption, view in pictures.objects[index]]
-        rows.append(_object_heading(label_object(reconstruction, index), item, fits[index]) + grid(figures, 4) + "</div>")
+        parts = grid(figures, 4) + (_show_spread(pictures, index) if pictures.spreads else "")
+        rows.append(_object_heading(label_object(reconstruction, index), item, fits[index]) + parts + "</div>")
     around = [figure(encode_png(view), caption) for caption, view in pictures.sides]
     scene = "<h3>The scene from three sides</h3>" + grid(around, 3)
     return section("Meshes", scene, *rows)
+
+
+def _show_spread(pictures: Pictures, index: int) -> str:
+    """The object in the colours of how far its shape samples are from it."""
+    most = 1e3 * pictures.spread_limit
+    bar = _bar(heat_colours(np.linspace(0, 1, 256)[None]), ["0", f"{most / 2:.0f} mm", f"≥ {most:.0f} mm"])
+    key = f"<figure>{bar}<figcaption>Spread: how far other shapes that the image allows are from each place</figcaption></figure>"
+    return grid([key, *(figure(encode_png(view), f"Spread, {caption}") for caption, view in pictures.spreads[index])], 4)
 
 
 def label_object(reconstruction: Reconstruction, index: int) -> Html:
