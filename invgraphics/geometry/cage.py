@@ -25,7 +25,10 @@ def mean_value_coordinates(
     extent = (cage_vertices.max(0).values - cage_vertices.min(0).values).max()
     arrays = (tensor.detach().double().cpu().contiguous().numpy() for tensor in (points, cage_vertices))
     weights = np.zeros((len(points), len(cage_vertices)))
-    compute_weights(*arrays, cage_faces.cpu().contiguous().numpy(), _AT_VERTEX * float(extent), weights)
+    faces = cage_faces.cpu().contiguous().numpy()
+    # Edge k of a face lies opposite its corner k; the two faces at an edge share it.
+    edges, face_edges = np.unique(np.sort(faces[:, [[1, 2], [2, 0], [0, 1]]].reshape(-1, 2), axis=1), axis=0, return_inverse=True)
+    compute_weights(*arrays, faces, edges, face_edges.reshape(-1, 3), _AT_VERTEX * float(extent), weights)
     return torch.from_numpy(weights).to(points)
 
 

@@ -12,16 +12,22 @@ _ON_FACE = 1e-7
 
 
 @njit(nogil=True, cache=True, error_model="numpy")
-def compute_weights(points, vertices, faces, tolerance, weights):
-    """Weights (n, c), zero before, of points (n, 3) in a closed cage; a point within `tolerance` metres of a vertex is at it."""
-    directions, distances = np.empty(vertices.shape), np.empty(len(vertices))
+def compute_weights(points, vertices, faces, edges, face_edges, tolerance, weights):
+    """Weights (n, c), zero before, of points (n, 3) in a closed cage; a point within `tolerance` metres of a vertex is at it.
+
+    Column k of `face_edges` names the edge, a row of `edges`, opposite each face's corner k.
+    """
+    directions, distances, angles = np.empty(vertices.shape), np.empty(len(vertices)), np.empty((len(edges), 3))
     for i in range(len(points)):
         row = weights[i]
         vertex = _look_at_vertices(points[i], vertices, tolerance, directions, distances)
         if vertex >= 0:
             row[vertex] = 1.0
             continue
-        face = _add_faces(faces, directions, distances, row)
+        for edge in range(len(edges)):
+            sine, cosine = _half_angle(directions, edges[edge, 0], edges[edge, 1])
+            angles[edge, 0], angles[edge, 1], angles[edge, 2] = sine, cosine, 2.0 * math.atan2(sine, cosine)
+        face = _add_faces(faces, face_edges, angles, directions, distances, row)
         if face >= 0:
             _write_barycentric(faces[face], directions, distances, row)
         total = 0.0
@@ -62,6 +68,12 @@ def _triple_product(directions, i, j, k):
 
 
 @njit(nogil=True, cache=True, error_model="numpy", inline="always")
+def _sine_of_sum(s0, c0, s1, c1, s2, c2):
+    """Sine of the sum of three angles, given their sines and cosines."""
+    return (s0 * c1 + c0 * s1) * c2 + (c0 * c1 - s0 * s1) * s2
+
+
+@njit(nogil=True, cache=True, error_model="numpy", inline="always")
 def _clamped(value):
     return min(max(value, -1.0), 1.0)
 
@@ -73,7 +85,7 @@ def _corner_weight(angle, before, after, sine_after, cosine_before, cosine_after
 
 
 @njit(nogil=True, cache=True, error_model="numpy")
-def _add_faces(faces, directions, distances, row):
+def _add_faces(faces, face_edges, angles, directions, distances, row):
     """Add every face's weights to those of its corners; return the face that the point lies on, or -1.
 
     Faces whose plane holds the point subtend no solid angle and add nothing. Angle k is that of the edge opposite corner k, seen from the
@@ -82,10 +94,10 @@ def _add_faces(faces, directions, distances, row):
     on_face = -1
     for face in range(len(faces)):
         i, j, k = faces[face, 0], faces[face, 1], faces[face, 2]
-        s0, c0 = _half_angle(directions, j, k)
-        s1, c1 = _half_angle(directions, k, i)
-        s2, c2 = _half_angle(directions, i, j)
-        angle_0, angle_1, angle_2 = 2.0 * math.atan2(s0, c0), 2.0 * math.atan2(s1, c1), 2.0 * math.atan2(s2, c2)
+        e0, e1, e2 = face_edges[face, 0], face_edges[face, 1], face_edges[face, 2]
+        s0, c0, angle_0 = angles[e0, 0], angles[e0, 1], angles[e0, 2]
+        s1, c1, angle_1 = angles[e1, 0], angles[e1, 1], angles[e1, 2]
+        s2, c2, angle_2 = angles[e2, 0], angles[e2, 1], angles[e2, 2]
         sine_0, sine_1, sine_2 = 2.0 * s0 * c0, 2.0 * s1 * c1, 2.0 * s2 * c2
         product_0, product_1, product_2 = max(sine_1 * sine_2, 1e-300), max(sine_2 * sine_0, 1e-300), max(sine_0 * sine_1, 1e-300)
         triple = _triple_product(directions, i, j, k)
@@ -95,10 +107,10 @@ def _add_faces(faces, directions, distances, row):
             if math.pi - half_sum < _ON_FACE:
                 on_face = face
             continue
-        twice = 2.0 * math.sin(half_sum)
-        cosine_0 = _clamped(twice * math.sin(half_sum - angle_0) / product_0 - 1.0)
-        cosine_1 = _clamped(twice * math.sin(half_sum - angle_1) / product_1 - 1.0)
-        cosine_2 = _clamped(twice * math.sin(half_sum - angle_2) / product_2 - 1.0)
+        twice = 2.0 * _sine_of_sum(s0, c0, s1, c1, s2, c2)
+        cosine_0 = _clamped(twice * _sine_of_sum(-s0, c0, s1, c1, s2, c2) / product_0 - 1.0)
+        cosine_1 = _clamped(twice * _sine_of_sum(s0, c0, -s1, c1, s2, c2) / product_1 - 1.0)
+        cosine_2 = _clamped(twice * _sine_of_sum(s0, c0, s1, c1, -s2, c2) / product_2 - 1.0)
         row[i] += _corner_weight(angle_0, angle_2, angle_1, sine_1, cosine_2, cosine_1, signed_2, distances[i])
         row[j] += _corner_weight(angle_1, angle_0, angle_2, sine_2, cosine_0, cosine_2, signed_0, distances[j])
         row[k] += _corner_weight(angle_2, angle_1, angle_0, sine_0, cosine_1, cosine_0, signed_1, distances[k])
