@@ -131,7 +131,7 @@ class StageRunner:
         return outcome
 
 
-def compute_key(observations: Sequence[Observation], seed: int, options: ReconstructionOptions) -> str:
+def compute_key(observations: Sequence[Observation], poses: torch.Tensor | None, seed: int, options: ReconstructionOptions) -> str:
     """A digest of everything that a reconstruction depends on: the input, the options, the seed, the program and its libraries."""
     digest = hashlib.sha256(repr((__version__, torch.__version__, np.__version__, seed, options)).encode())
     for source in _list_sources():
@@ -140,6 +140,8 @@ def compute_key(observations: Sequence[Observation], seed: int, options: Reconst
         digest.update(repr((item.name, item.object_names, item.masks.shape)).encode())
         for tensor in (item.colour, item.depth, item.valid, item.masks, item.camera.K, item.camera.T_world_camera):
             digest.update(tensor.contiguous().cpu().numpy())
+    if poses is not None:
+        digest.update(poses.contiguous().cpu().numpy())
     return digest.hexdigest()
 
 

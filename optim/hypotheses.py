@@ -83,8 +83,11 @@ def bound_shadow(workspace: Workspace, generator: np.random.Generator, floor: fl
 
 
 def bound_shell(workspace: Workspace, thickness: float) -> np.ndarray:
-    """Within `thickness` metres behind the visible surface, measured along its normal."""
-    view = workspace.view
+    """Within `thickness` metres behind the surface that any image shows, measured along its normal."""
+    return np.minimum.reduce([_bound_shell_behind(image, workspace, thickness) for image in workspace.view.images])
+
+
+def _bound_shell_behind(view: ObjectView, workspace: Workspace, thickness: float) -> np.ndarray:
     pixels, depth = view.project(workspace.points)
     column = np.clip(np.rint(pixels[:, 0]).astype(np.int64), 0, view.owned.shape[1] - 1)
     row = np.clip(np.rint(pixels[:, 1]).astype(np.int64), 0, view.owned.shape[0] - 1)
@@ -94,8 +97,14 @@ def bound_shell(workspace: Workspace, thickness: float) -> np.ndarray:
 
 
 def bound_slender(workspace: Workspace) -> np.ndarray:
-    """Within what is visible is as thick as it is wide: the handle of a spoon does not fill the space down to the table."""
-    view = workspace.view
+    """Within what is visible is as thick as it is wide: the handle of a spoon does not fill the space down to the table.
+
+    What is wide in one image may be thin in another, so the image that allows most counts.
+    """
+    return np.minimum.reduce([_bound_slender_behind(image, workspace) for image in workspace.view.images])
+
+
+def _bound_slender_behind(view: ObjectView, workspace: Workspace) -> np.ndarray:
     pixels, depth = view.project(workspace.points)
     column = np.clip(np.rint(pixels[:, 0]).astype(np.int64), 0, view.owned.shape[1] - 1)
     row = np.clip(np.rint(pixels[:, 1]).astype(np.int64), 0, view.owned.shape[0] - 1)
@@ -152,8 +161,7 @@ def _keep_seen_components(field: np.ndarray, workspace: Workspace) -> np.ndarray
     """The field with only those connected pieces inside that lie behind a fair share of the visible surface; None where none does."""
     view, lattice = workspace.view, workspace.lattice
     labels, count = label(field < 0)
-    rays = view.points - view.camera_centre
-    rays /= np.linalg.norm(rays, axis=1, keepdims=True)
+    rays = view.sight_lines
     seen = np.zeros(count + 1, dtype=np.int64)
     for steps in (1.0, 2.0):
         behind = view.points + steps * lattice.spacing * rays

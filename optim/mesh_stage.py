@@ -1,4 +1,4 @@
-"""Stage two: the chosen mesh inside a cage, whose vertices move until the rendered depth and silhouette match the image."""
+"""Stage two: the chosen mesh inside a cage, whose vertices move until the rendered depth and silhouette match the images."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
@@ -74,17 +74,30 @@ class CropTarget:
 
 @dataclass(frozen=True)
 class RenderedCrop:
-    """What the terms of this stage judge."""
+    """The mesh as one image would show it."""
 
     depth: Float[Tensor, "h w"]
     """Metres along z; 0 where nothing is drawn."""
     drawn: Bool[Tensor, "h w"]
     coverage: Float[Tensor, "h w"]
     """In [0, 1], antialiased: its gradient moves the silhouette."""
+
+
+@dataclass(frozen=True)
+class DeformedMesh:
+    """What the terms of this stage judge."""
+
+    crops: tuple[RenderedCrop, ...]
+    """One for each target."""
     cage_offset: Float[Tensor, "c 3"]
     """How far the cage has moved, metres."""
     vertices: Float[Tensor, "v 3"]
     """Of the mesh, world frame."""
+
+
+def build_crop_targets(view: ObjectView, dtype: torch.dtype) -> list[CropTarget]:
+    """What each image of the object shows."""
+    return [build_crop_target(image, image.camera(dtype)) for image in view.images]
 
 
 def build_crop_target(view: ObjectView, camera: Camera) -> CropTarget:
@@ -128,18 +141,18 @@ def _cut(image: np.ndarray, left: int, top: int, width: int, height: int) -> np.
 def fit_cage(
     mesh: Mesh,
     T_world_object: Float[Tensor, "4 4"],
-    target: CropTarget,
+    targets: Sequence[CropTarget],
     rasterizer: Rasterizer,
     has_plane: bool,
     loss_weights: CageWeights = CageWeights(),
     obstacles: Sequence[Obstacle] = (),
 ) -> tuple[Mesh, StageResult]:
-    """Deforms a mesh through its cage until it matches the crop.
+    """Deforms a mesh through its cage until it matches the crops.
 
     Args:
         mesh: closed; object frame, metres.
         T_world_object: where the object stands; stays.
-        target: what the image shows.
+        targets: what each image shows; at least one. Noise is the first one's where it is asked for.
         rasterizer: draws the crops.
         has_plane: whether the support plane is known, which the mesh may not sink into.
         loss_weights: of the terms.
@@ -153,16 +166,16 @@ def fit_cage(
     rest, cage_faces = sphere_cage(_CAGE_SUBDIVISIONS, radii, _CAGE_MARGIN)
     rest = rest + middle
     weights = mean_value_coordinates(mesh.vertices, rest, cage_faces)
-    predict = _build_prediction(mesh.faces, weights, rest, T_world_object, target, rasterizer)
+    predict = _build_prediction(mesh.faces, weights, rest, T_world_object, targets, rasterizer)
     size = float(radii.max())
     stage = Stage(
         "cage",
         free={"cage": Diffused.over(cage_faces, len(rest), _NEIGHBOURHOOD, unit=1.0)},
         predict=predict,
         terms=(
-            *_build_image_terms(target, loss_weights),
+            *(term for view, target in enumerate(targets) for term in _build_image_terms(view, target, loss_weights)),
             *_build_cage_terms(cage_faces, len(rest), size, loss_weights),
-            *_build_contact_terms(transform_points(T_world_object, mesh.vertices), target, loss_weights, has_plane, obstacles),
+            *_build_contact_terms(transform_points(T_world_object, mesh.vertices), targets[0], loss_weights, has_plane, obstacles),
         ),
         stepper=Adam(_LEARNING_RATE * size),
         limits=_LIMITS,
@@ -184,48 +197,60 @@ def _build_prediction(
     weights: Float[Tensor, "v c"],
     rest: Float[Tensor, "c 3"],
     T_world_object: Float[Tensor, "4 4"],
-    target: CropTarget,
+    targets: Sequence[CropTarget],
     rasterizer: Rasterizer,
-) -> Callable[[Values], RenderedCrop]:
-    topology = build_topology(faces)
-    camera = target.camera
-    T_camera_world = invert(camera.T_world_camera)
-    clip_from_camera = camera.clip_from_camera()
+) -> Callable[[Values], DeformedMesh]:
     by_corner = weights.T.contiguous()
+    draws = [_build_drawing(faces, target.camera, rasterizer) for target in targets]
 
-    def predict(values: Values) -> RenderedCrop:
+    def predict(values: Values) -> DeformedMesh:
         # Lying down, the product takes a sixth of the time: BLAS is slow with matrices of three columns.
         world = transform_points(T_world_object, (values["cage"].T @ by_corner).T)
+        return DeformedMesh(tuple(draw(world) for draw in draws), values["cage"] - rest, world)
+
+    return predict
+
+
+def _build_drawing(faces: Int[Tensor, "f 3"], camera: Camera, rasterizer: Rasterizer) -> Callable[[Tensor], RenderedCrop]:
+    """Of world vertices (v, 3) by one camera."""
+    topology = build_topology(faces)
+    T_camera_world = invert(camera.T_world_camera)
+    clip_from_camera = camera.clip_from_camera()
+
+    def draw(world: Tensor) -> RenderedCrop:
         in_camera = transform_points(T_camera_world, world)
         clip = (torch.nn.functional.pad(in_camera, (0, 1), value=1.0) @ clip_from_camera.T)[None]
         rasterized = rasterizer.rasterize(clip, faces, (camera.height, camera.width))
         drawn = rasterized.triangle_ids >= 0
         depth = rasterizer.interpolate(in_camera[None, :, 2:], rasterized, faces)
         coverage = rasterizer.antialias(drawn[..., None].to(clip.dtype), rasterized, clip, topology)
-        return RenderedCrop(depth[0, ..., 0], drawn[0], coverage[0, ..., 0], values["cage"] - rest, world)
+        return RenderedCrop(depth[0, ..., 0], drawn[0], coverage[0, ..., 0])
 
-    return predict
+    return draw
 
 
-def _build_image_terms(target: CropTarget, weights: CageWeights) -> tuple[LossTerm, ...]:
+def _build_image_terms(view: int, target: CropTarget, weights: CageWeights) -> tuple[LossTerm, ...]:
     cells = target.measured.sum().clamp(min=1)
     scale = _residual_scale(target)
+    suffix = f" in view {view}" if view else ""
 
-    def depth(crop: RenderedCrop) -> Tensor:
+    def depth(mesh: DeformedMesh) -> Tensor:
+        crop = mesh.crops[view]
         both = target.measured & crop.drawn
         return compare_depths(crop.depth, target.depth, both, scale).sum() / cells
 
-    def silhouette(crop: RenderedCrop) -> Tensor:
+    def silhouette(mesh: DeformedMesh) -> Tensor:
+        crop = mesh.crops[view]
         return (torch.where(target.informative, crop.coverage - target.share, 0.0) ** 2).sum() / cells
 
-    return LossTerm("depth", weights.depth, depth), LossTerm("silhouette", weights.silhouette, silhouette)
+    return LossTerm(f"depth{suffix}", weights.depth, depth), LossTerm(f"silhouette{suffix}", weights.silhouette, silhouette)
 
 
 def _build_cage_terms(cage_faces: Int[Tensor, "t 3"], n_cage: int, size: float, weights: CageWeights) -> tuple[LossTerm, ...]:
     laplacian = uniform_laplacian(cage_faces, n_cage, torch.float32)
     return (
-        LossTerm("smoothness", weights.smoothness / size**2, lambda crop: bend(crop.cage_offset, laplacian)),
-        LossTerm("rest", weights.rest / size**2, lambda crop: (crop.cage_offset**2).sum(-1)),
+        LossTerm("smoothness", weights.smoothness / size**2, lambda mesh: bend(mesh.cage_offset, laplacian)),
+        LossTerm("rest", weights.rest / size**2, lambda mesh: (mesh.cage_offset**2).sum(-1)),
     )
 
 
@@ -236,11 +261,11 @@ def _build_contact_terms(
     scale = _residual_scale(target)
     terms = []
     if has_plane:
-        terms.append(LossTerm("support", weights.support, lambda crop: penetrate_plane(crop.vertices[:, 2]) / scale))
+        terms.append(LossTerm("support", weights.support, lambda mesh: penetrate_plane(mesh.vertices[:, 2]) / scale))
     if has_plane and start[:, 2].min() < _STANDS_WITHIN:
-        terms.append(LossTerm("contact", weights.contact, lambda crop: miss_contact(crop.vertices[:, 2]) / scale))
+        terms.append(LossTerm("contact", weights.contact, lambda mesh: miss_contact(mesh.vertices[:, 2]) / scale))
     if obstacles:
-        terms.append(LossTerm("separation", weights.separation, lambda crop: _measure_depth_in(obstacles, crop.vertices) / scale))
+        terms.append(LossTerm("separation", weights.separation, lambda mesh: _measure_depth_in(obstacles, mesh.vertices) / scale))
     return tuple(terms)
 
 

@@ -1,14 +1,17 @@
-"""What one image says about one object: its denoised surface, and the space that was seen to be empty of it.
+"""What images say about one object: its denoised surface, and the space that was seen to be empty of it.
 
 The arrays are numpy float64: this is preparation by table look-up and search, not differentiated. World frame, metres.
 """
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, fields
 
 import cv2
 import numpy as np
+import torch
 from scipy.ndimage import distance_transform_edt
 
+from invgraphics.camera import Camera
 from invgraphics.observation import Observation
 from optim.distance_transform import measure_distance_to
 from optim.field_kernels import free_space_field, project_points, turning_evidence
@@ -56,6 +59,22 @@ class ObjectView:
         """(3,) world frame, metres."""
         return self.T_world_camera[:3, 3]
 
+    @property
+    def images(self) -> tuple["ObjectView", ...]:
+        """The views that this one is made of, one an image."""
+        return (self,)
+
+    @property
+    def sight_lines(self) -> np.ndarray:
+        """(n, 3) unit directions, world frame, from the camera to the points."""
+        rays = self.points - self.camera_centre
+        return rays / np.linalg.norm(rays, axis=1, keepdims=True)
+
+    def camera(self, dtype: torch.dtype) -> Camera:
+        """The camera of the image."""
+        height, width = self.owned.shape
+        return Camera(torch.as_tensor(self.K, dtype=dtype), height, width, torch.as_tensor(self.T_world_camera, dtype=dtype))
+
     def free_space(self, points: np.ndarray) -> np.ndarray:
         """(n,) how far each (n, 3) world point lies in observed empty space, metres; negative behind the surface or unknown."""
         R = self.T_world_camera[:3, :3].T
@@ -77,6 +96,50 @@ class ObjectView:
         pixels, depth = np.empty((len(points), 2)), np.empty(len(points))
         project_points(points, R, -R @ self.camera_centre, self.K, pixels, depth)
         return pixels, depth
+
+
+@dataclass(frozen=True)
+class MergedView(ObjectView):
+    """One object in several images of the scene. The points and normals are those of all images, the other fields the first one's."""
+
+    parts: tuple[ObjectView, ...]
+    """The object in each image that shows it; the first one's fields are this view's own."""
+
+    @property
+    def images(self) -> tuple[ObjectView, ...]:
+        """See `ObjectView.images`."""
+        return self.parts
+
+    @property
+    def sight_lines(self) -> np.ndarray:
+        """See `ObjectView.sight_lines`: each point is seen from its own camera."""
+        return np.concatenate([part.sight_lines for part in self.parts])
+
+    def free_space(self, points: np.ndarray) -> np.ndarray:
+        """See `ObjectView.free_space`: a place is empty where any image shows it to be."""
+        return np.maximum.reduce([part.free_space(points) for part in self.parts])
+
+    def turn(
+        self, points: np.ndarray, place: np.ndarray, direction: np.ndarray, turns: np.ndarray, tolerance: float, reach: float
+    ) -> tuple[float, float, float]:
+        """See `ObjectView.turn`; the empty space is that of all images."""
+        feet = place + ((points - place) @ direction)[:, None] * direction
+        spokes = points - feet
+        across = np.cross(direction, spokes)
+        turned = feet[:, None] + turns[:, :1] * spokes[:, None] + turns[:, 1:] * across[:, None]
+        free = self.free_space(turned.reshape(-1, 3)).astype(np.float64)
+        agreement = np.exp(-0.5 * (free / tolerance) ** 2).mean()
+        return float(agreement), float(np.clip(free / (2 * reach), 0.0, 1.0).mean()), float((free > reach).mean())
+
+
+def merge_views(parts: Sequence[ObjectView]) -> ObjectView:
+    """One object in several images as one view; where there is only one image, its view as it is."""
+    if len(parts) == 1:
+        return parts[0]
+    own = {field.name: getattr(parts[0], field.name) for field in fields(ObjectView)}
+    own["points"] = np.concatenate([part.points for part in parts])
+    own["normals"] = np.concatenate([part.normals for part in parts])
+    return MergedView(**own, parts=tuple(parts))
 
 
 def view_objects(observation: Observation, has_plane: bool) -> list[ObjectView]:

@@ -1,8 +1,9 @@
-"""The whole way from an observation to a reconstruction: the stages in their order."""
+"""The whole way from observations to a reconstruction: the stages in their order."""
 
 import resource
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -19,17 +20,19 @@ from invgraphics.reconstruction import Reconstruction, StageHistory
 from invgraphics.scene import AmbientLight, Material, Plane, Scene, SceneObject
 from invgraphics.transforms import invert, rigid
 from optim.appearance import Appearance, estimate_appearance
+from optim.association import merge_objects
 from optim.baking import bake_texture
 from optim.checkpoint import Checkpoint, StageRunner, compute_key
 from optim.completion import complete_object
 from optim.ellipsoids import EllipsoidPosterior, fit_ellipsoids
 from optim.evidence import ObjectEvidence, gather_evidence
 from optim.hypotheses import Hypothesis
-from optim.mesh_stage import build_crop_target, fit_cage
+from optim.mesh_stage import build_crop_targets, fit_cage
 from optim.neighbours import separate
 from optim.object_view import ObjectView, view_objects
 from optim.obstacles import find_obstacles
 from optim.options import ReconstructionOptions
+from optim.registration import register_observations
 from optim.scene_stage import SceneStageResult, fit_scene_shapes
 from optim.threads import one_thread
 from optim.trimming import trim_masks
@@ -47,21 +50,46 @@ def reconstruct(
     options: ReconstructionOptions = ReconstructionOptions(),  # noqa: B008 (frozen)
     checkpoint: Path | None = None,
 ) -> Reconstruction:
-    """Recovers the scene from one RGB-D image with masks.
+    """Recovers the scene from one RGB-D image with masks: `reconstruct_views` of one."""
+    return reconstruct_views([observation], None, seed, progress, options, checkpoint)
 
-    Deterministic given the seed. `options` leave out ingredients, for ablations. Every stage's outcome is kept in the folder `checkpoint`,
-    where one is named: a run with the same arguments goes on after the last stage kept there, to the same result to the bit. The folder
-    is the caller's to remove.
+
+def reconstruct_views(
+    observations: Sequence[Observation],
+    T_first_camera: Float[Tensor, "k 4 4"] | None = None,
+    seed: int = 0,
+    progress: Progress = lambda stage, fraction: None,
+    options: ReconstructionOptions = ReconstructionOptions(),  # noqa: B008 (frozen)
+    checkpoint: Path | None = None,
+) -> Reconstruction:
+    """Recovers the scene from k RGB-D images of it, with masks: the objects of the first one, refined by what the others show of them.
+
+    Completions and meshes follow all images; ellipsoids, materials, lights and colours follow the first.
+
+    Args:
+        observations: at least one. Each has its own masks; which show the same object is found out.
+        T_first_camera: each camera's coordinates to the first one's, metres; estimated where None (`optim.registration`).
+        seed: the same gives the same result.
+        progress: told of every stage.
+        options: leave out ingredients, for ablations.
+        checkpoint: a folder that keeps every stage's outcome: a run with the same arguments goes on after the last stage kept there, to the
+            same result to the bit. The folder is the caller's to remove.
 
     Raises:
-        InputError: there is no mask, or none with enough depth; or the checkpoint cannot be read or written.
+        InputError: an image has no mask, or none with enough depth; the images do not register; or the checkpoint cannot be read or
+            written.
     """
+    observation = observations[0]
     kept, mask_indices, left_out = _leave_out(observation)
+    others = [_leave_out(other)[0] for other in observations[1:]]
     generator = torch.Generator().manual_seed(seed)
-    stages = StageRunner(progress, generator, checkpoint and Checkpoint(checkpoint, compute_key([observation], seed, options)))
+    key = compute_key(observations, T_first_camera, seed, options)
+    stages = StageRunner(progress, generator, checkpoint and Checkpoint(checkpoint, key))
     with one_thread():
         kept, has_plane = stages.run("support plane", 0.0, lambda: _place_camera(kept, generator, options.support))
         rests = has_plane and options.support
+        place = partial(_place_others, others, T_first_camera, kept, has_plane, rests, generator)
+        others, registrations = stages.run("registration", 0.03, place) if others else ([], [])
         evidence, start = stages.run("ellipsoids", 0.05, lambda: _start_ellipsoids(kept, rests, options))
         ellipsoids = stages.run("ellipsoids to image", 0.15, lambda: _refine_ellipsoids(evidence, start, options))
         scene = _build_ellipsoid_scene(kept, ellipsoids.posterior, has_plane)
@@ -69,7 +97,7 @@ def reconstruct(
             "ellipsoids' materials and lights", 0.2, lambda: estimate_appearance(kept, _render(scene, "raycast"), scene, generator)
         )
         scene = _dress(scene, appearance)
-        views = view_objects(kept, rests)
+        views = merge_objects([view_objects(item, rests) for item in (kept, *others)])
         completions = stages.run("completion", 0.3, lambda: _complete(views, np.random.default_rng(seed), options))
         scene, cage_histories = stages.run("cages", 0.5, lambda: _fit_cages(scene, views, completions, rests, options))
         scene, final_history = stages.run("materials and lights", 0.85, lambda: _finish_appearance(kept, scene, generator, options))
@@ -80,7 +108,7 @@ def reconstruct(
         mask_indices=mask_indices,
         left_out=left_out,
         hypotheses=tuple(completion.name for completion in completions),
-        history=(ellipsoids.history, appearance.history, *cage_histories, final_history),
+        history=(*registrations, ellipsoids.history, appearance.history, *cage_histories, final_history),
         seconds=stages.seconds,
         peak_memory_bytes=resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024,
     )
@@ -104,6 +132,26 @@ def _place_camera(observation: Observation, generator: torch.Generator, support:
         return trim_masks(placed) if support else placed, True
     upright = torch.tensor([[1.0, 0.0, 0.0], [0.0, 0.0, 1.0], [0.0, -1.0, 0.0]], dtype=observation.depth.dtype)
     return observation.with_camera_pose(rigid(upright, torch.zeros(3, dtype=upright.dtype))), False
+
+
+def _place_others(
+    others: Sequence[Observation],
+    T_first_camera: Float[Tensor, "k 4 4"] | None,
+    first: Observation,
+    has_plane: bool,
+    rests: bool,
+    generator: torch.Generator,
+) -> tuple[list[Observation], list[StageHistory]]:
+    """The other observations in the world of the first one, by the poses given or by registration; masks trimmed."""
+    history: list[StageHistory] = []
+    if T_first_camera is not None:
+        T_world_first = first.camera.T_world_camera
+        placed = [other.with_camera_pose(T_world_first @ T.to(T_world_first)) for other, T in zip(others, T_first_camera[1:], strict=True)]
+    elif has_plane:
+        placed, history = register_observations(first, others, generator)
+    else:
+        raise InputError(f"{first.name} shows no support plane, which registers other images with it; give the camera's poses")
+    return [trim_masks(item) if rests else item for item in placed], history
 
 
 def _start_ellipsoids(observation: Observation, rests: bool, options: ReconstructionOptions) -> tuple[ObjectEvidence, EllipsoidPosterior]:
@@ -162,8 +210,8 @@ def _fit_cages(
     histories = []
     for k, item in enumerate(scene.objects if options.cages else ()):
         obstacles = find_obstacles(meshes[k], meshes[:k] + meshes[k + 1 :]) if options.non_penetration else []
-        start, target = meshes[k].transformed(invert(item.T_world_object)), build_crop_target(views[k], scene.camera)
-        mesh, result = fit_cage(start, item.T_world_object, target, rasterizer, has_plane, options.cage_weights(), obstacles)
+        start, targets = meshes[k].transformed(invert(item.T_world_object)), build_crop_targets(views[k], scene.camera.K.dtype)
+        mesh, result = fit_cage(start, item.T_world_object, targets, rasterizer, has_plane, options.cage_weights(), obstacles)
         meshes[k] = mesh.transformed(item.T_world_object)
         histories.append(replace(result.history, stage=f"cage of {item.name}"))
     objects = tuple(

@@ -56,14 +56,15 @@ def test_key_depends_on_image_seed_and_options():
     other = replace(observation, depth=observation.depth + 1e-6)
     options = ReconstructionOptions()
     keys = [
-        compute_key([observation], 0, options),
-        compute_key([other], 0, options),
-        compute_key([observation, other], 0, options),
-        compute_key([observation], 1, options),
-        compute_key([observation], 0, options.without(["cages"])),
+        compute_key([observation], None, 0, options),
+        compute_key([other], None, 0, options),
+        compute_key([observation, other], None, 0, options),
+        compute_key([observation, other], torch.eye(4).repeat(2, 1, 1), 0, options),
+        compute_key([observation], None, 1, options),
+        compute_key([observation], None, 0, options.without(["cages"])),
     ]
     assert len(set(keys)) == len(keys)
-    assert compute_key([photograph([ball(0.03)])], 0, options) == keys[0]
+    assert compute_key([photograph([ball(0.03)])], None, 0, options) == keys[0]
 
 
 def test_a_stage_that_was_kept_is_not_computed_again_and_the_generator_goes_on(tmp_path):

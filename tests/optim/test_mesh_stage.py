@@ -54,7 +54,7 @@ def test_pixels_of_an_occluder_and_beyond_the_image_say_nothing():
 
 @pytest.mark.parametrize("wrong", [0.8, 1.2])
 def test_ball_of_the_wrong_size_grows_or_shrinks_to_its_image(wrong):
-    mesh, result = fit_cage(sphere(0.035 * wrong), STANDING, target_of(ball(0.035)), RASTERIZER, has_plane=True)
+    mesh, result = fit_cage(sphere(0.035 * wrong), STANDING, [target_of(ball(0.035))], RASTERIZER, has_plane=True)
     offset = mesh.vertices @ STANDING[:3, :3].T + STANDING[:3, 3] - torch.tensor([0.0, 0.0, 0.035])
     towards_camera = torch.nn.functional.normalize(torch.tensor([0.0, -0.32, 0.245]), dim=0)
     seen = (torch.nn.functional.normalize(offset, dim=-1) @ towards_camera) > 0.3
@@ -65,7 +65,7 @@ def test_ball_of_the_wrong_size_grows_or_shrinks_to_its_image(wrong):
 def test_silhouette_alone_moves_what_depth_does_not_see():
     target = target_of(ball(0.035))
     blind = replace(target, measured=torch.zeros_like(target.measured))
-    mesh, _ = fit_cage(sphere(0.028), STANDING, blind, RASTERIZER, has_plane=True)
+    mesh, _ = fit_cage(sphere(0.028), STANDING, [blind], RASTERIZER, has_plane=True)
     sideways = mesh.vertices[:, 0].abs().max()
     assert float(sideways) == pytest.approx(0.035, abs=0.0025)
 
@@ -76,6 +76,6 @@ def test_mesh_stays_closed_and_above_the_plane():
     standing = rigid(torch.eye(3), torch.tensor([0.0, 0.0, 0.015]))
     solid = trimesh.creation.box((0.07, 0.05, 0.03)).subdivide().subdivide().subdivide()
     start = Mesh(torch.as_tensor(np.array(solid.vertices), dtype=torch.float32), torch.as_tensor(np.array(solid.faces)))
-    mesh, _ = fit_cage(start, standing, target, RASTERIZER, has_plane=True)
+    mesh, _ = fit_cage(start, standing, [target], RASTERIZER, has_plane=True)
     assert is_closed(mesh.faces)
     assert float(mesh.vertices[:, 2].min()) + 0.015 > -1.5e-3

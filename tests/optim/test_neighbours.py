@@ -70,7 +70,7 @@ def test_cage_moves_out_of_a_neighbour_and_lies_flat_on_the_table():
     rasterizer = make_rasterizer("cpu", threads=1)
     deepest = []
     for obstacles in ([], [obstacle]):
-        mesh, _ = fit_cage(Mesh(0.035 * vertices, faces), pose, target, rasterizer, True, obstacles=obstacles)
+        mesh, _ = fit_cage(Mesh(0.035 * vertices, faces), pose, [target], rasterizer, True, obstacles=obstacles)
         world = mesh.transformed(pose).vertices
         assert float(world[:, 2].min()) >= 0
         deepest.append(float(obstacle.measure_depth(world).max()))
