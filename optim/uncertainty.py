@@ -68,17 +68,19 @@ def _view_again(reconstruction: Reconstruction) -> list[ObjectView]:
 
 
 def _sample_object(view: ObjectView, mesh: Mesh, name: str, count: int, generator: np.random.Generator) -> list[Mesh]:
-    """All but the first of `count` shapes (world frame) of an object that was reconstructed as `mesh` (world frame)."""
+    """All but the first of `count` shapes (world frame) of an object that was reconstructed as `mesh` (world frame).
+
+    Where a deformation would turn a sheet inside out, the completion stays as it is.
+    """
     reconstructed = Hypothesis(name, mesh.vertices.detach().cpu().double().numpy(), mesh.faces.cpu().numpy())
     beliefs = weigh_alternatives(view, reconstructed, generator)
     warper = Warper(view, beliefs.primitive, beliefs.covariance)
     samples = []
     for index in _draw_systematically(beliefs.weights, count - 1, generator):
-        shape = warper.warp(beliefs.shapes[index], beliefs.doubts[index], index == 0, generator)
-        vertices, faces = torch.as_tensor(shape.vertices).to(mesh.vertices), torch.as_tensor(shape.faces).to(mesh.faces.device)
-        if float(volume(vertices, faces)) <= 0:
-            vertices, faces = mesh.vertices, mesh.faces
-        samples.append(Mesh(vertices, faces))
+        shape = warper.warp(beliefs.shapes[index], float(beliefs.doubts[index]), is_primitive=bool(index == 0), generator=generator)
+        if float(volume(torch.as_tensor(shape.vertices), torch.as_tensor(shape.faces))) <= 0:
+            shape = beliefs.shapes[index]
+        samples.append(Mesh(torch.as_tensor(shape.vertices).to(mesh.vertices), torch.as_tensor(shape.faces).to(mesh.faces.device)))
     return samples
 
 

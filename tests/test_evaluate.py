@@ -5,6 +5,7 @@ import os
 import re
 import shutil
 from contextlib import redirect_stdout
+from dataclasses import replace
 from pathlib import Path
 
 import cv2
@@ -13,6 +14,7 @@ import pytest
 import torch
 import trimesh
 
+from invgraphics.calibration import SpreadScores
 from invgraphics.camera import Camera
 from invgraphics.cli import main
 from invgraphics.commands.evaluate import evaluate_images
@@ -116,6 +118,9 @@ def test_completions_are_compared_with_the_best_there_was():
 
 def test_results_come_back_from_their_rows():
     whole = ObjectResult("a", 0, "cup", _scores(2.0), "", _checks(), "shadow", {"shadow": 2.5})
+    spread = SpreadScores(1.0, 2.0, math.nan, (0.25, 0.75), 3.0, 2.0)
+    described = json.loads(json.dumps(describe_result(replace(whole, spread=spread)), allow_nan=True))
+    assert repr(parse_result(described).spread) == repr(spread)
     for result in (whole, ObjectResult("a", 1, "fork", None, "no depth"), ObjectResult("a", 2, "hat", None, checks=_checks())):
         assert parse_result(json.loads(json.dumps(describe_result(result)))) == result
 
@@ -238,6 +243,18 @@ def test_several_processes_do_what_one_does_to_the_bit(evaluated, frames, tmp_pa
     assert [Path(row["image"]).name for row in two["images"]] == ["second", "spoilt", "unmasked"]
     expected = [row for row in one["objects"] if row["image"] != "first"]
     assert two["objects"] == expected
+
+
+def test_samples_are_scored_and_drawn(frames, tmp_path, capsys):
+    out = tmp_path / "out"
+    assert main(["evaluate", f"frames:{frames}", "--scenes", "second", "--out", str(out), "--samples", "3"]) == 0
+    content = json.loads((out / "results.json").read_text())
+    assert content["spread"]["samples"] == 3
+    assert 0 < content["spread"]["predicted_mm"] < 50
+    assert [row["predicted"] for row in content["spread"]["reliability"]] == pytest.approx([1 / 3, 2 / 3])
+    assert len(list((out / "second" / "meshes" / "samples").glob("object_00_*.ply"))) == 3
+    assert "Reliability" in (out / "gallery.html").read_text()
+    assert "3 shapes an object" in " ".join(capsys.readouterr().out.split())
 
 
 class _Deadly(str):

@@ -86,6 +86,15 @@ def test_scene_objects_without_a_mesh_are_their_ellipsoids() -> None:
     torch.testing.assert_close(object_surface(item).vertices.abs().max(0).values, torch.tensor([0.02, 0.03, 0.05]), rtol=1e-5, atol=0)
 
 
+def test_shape_samples_become_the_solids_that_trials_vary_over() -> None:
+    grey = Material(torch.full((3,), 0.5), torch.tensor(0.0), torch.tensor(0.5))
+    shapes = tuple(make_box(0.04, 0.05, height) for height in (0.06, 0.08, 0.1))
+    item = SceneObject("box", torch.eye(4), torch.tensor([0.02, 0.025, 0.03]), grey, shapes[0])
+    (placed,) = place_scene(Scene((item,), (), Plane(grey), Camera(torch.eye(3), 2, 2, torch.eye(4))), (shapes,))
+    heights = [np.ptp(placed.with_sample(number).solid.vertices[:, 2]) for number in range(4)]
+    np.testing.assert_allclose(heights, [0.06, 0.08, 0.1, 0.06], atol=1e-6)
+
+
 def test_a_scaled_solid_is_the_solid_of_the_scaled_mesh() -> None:
     mesh = make_box(0.04, 0.06, 0.09)
     scaled, built = build_solid(mesh).scaled(0.8), build_solid(make_box(0.032, 0.048, 0.072))

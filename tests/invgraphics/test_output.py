@@ -15,7 +15,7 @@ from invgraphics.geometry.mesh import Mesh, Texture, icosphere, srgb_from_linear
 from invgraphics.geometry.texture import average_at_vertices
 from invgraphics.glb import encode_glb
 from invgraphics.observation import Observation
-from invgraphics.output import CHECKPOINT_FOLDER, claim_output_folder, load_scene, save_reconstruction, write_json
+from invgraphics.output import CHECKPOINT_FOLDER, claim_output_folder, load_samples, load_scene, save_reconstruction, write_json
 from invgraphics.reconstruction import Reconstruction, StageHistory
 from invgraphics.scene import AmbientLight, DirectionalLight, Material, PhongMaterial, Plane, PointLight, Scene, SceneObject
 from invgraphics.transforms import rigid, so3_exp, transform_points
@@ -281,3 +281,23 @@ def test_json_is_replaced_in_one_step(tmp_path: Path) -> None:
     write_json(tmp_path / "a.json", {"x": (float("nan"), 2.0)})
     assert json.loads((tmp_path / "a.json").read_text()) == {"x": [None, 2.0]}
     assert [path.name for path in tmp_path.iterdir()] == ["a.json"]
+
+
+def test_shape_samples_come_back(reconstruction: Reconstruction, tmp_path: Path) -> None:
+    """In the object's frame, though the files are in the camera's; a scene without samples has none."""
+    save_reconstruction(reconstruction, tmp_path / "bare")
+    assert load_samples(tmp_path / "bare", load_scene(tmp_path / "bare")) == ((), ())
+    shapes = [item.mesh or Mesh(icosphere(2)[0] * item.radii, icosphere(2)[1]) for item in reconstruction.scene.objects]
+    samples = tuple((shape, Mesh(1.1 * shape.vertices, shape.faces)) for shape in shapes)
+    spread = tuple(torch.linspace(0.0, 0.01, len(shape.vertices)) for shape in shapes)
+    save_reconstruction(replace(reconstruction, samples=samples, spread=spread), tmp_path / "out")
+    assert (tmp_path / "out" / "meshes" / "samples" / "object_02_01.ply").is_file()
+    again, spread_again = load_samples(tmp_path / "out", load_scene(tmp_path / "out"))
+    assert [len(meshes) for meshes in again] == [2, 2]
+    for k in range(2):
+        torch.testing.assert_close(again[k][1].vertices, samples[k][1].vertices, atol=1e-6, rtol=1e-5)
+        torch.testing.assert_close(spread_again[k], spread[k])
+    (tmp_path / "out" / "meshes" / "samples" / "object_02_00.ply").unlink()
+    (tmp_path / "out" / "meshes" / "samples" / "object_02_01.ply").unlink()
+    with pytest.raises(InputError, match="know nothing of object_02"):
+        load_samples(tmp_path / "out", load_scene(tmp_path / "out"))
