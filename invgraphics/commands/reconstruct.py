@@ -1,20 +1,22 @@
-"""`invgraphics reconstruct FRAME --out OUT`: one RGB-D image to meshes, poses, materials and lights."""
+"""`invgraphics reconstruct FRAME... --out OUT`: one RGB-D image, or several of one scene, to meshes, poses, materials and lights."""
 
 import argparse
 import shutil
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 
 import torch
+from jaxtyping import Float
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
+from torch import Tensor
 
 from invgraphics.commands.pictures import render_pictures
-from invgraphics.datasets import load_frame, load_ground_truth, parse_boxes
+from invgraphics.datasets import FrameInput, load_frame, load_ground_truth, parse_boxes
 from invgraphics.errors import InputError
 from invgraphics.evaluation import ObjectResult, describe_result, score_objects
 from invgraphics.metrics import ShapeScores
@@ -23,7 +25,8 @@ from invgraphics.reconstruction import Reconstruction
 from invgraphics.report import write_report
 from invgraphics.scene import SceneObject
 from invgraphics.segment import mask_objects
-from optim.reconstruct import reconstruct
+from invgraphics.transforms import invert
+from optim.reconstruct import reconstruct_views
 from optim.uncertainty import check_sample_count, sample_shapes
 
 _SCORES = {"cd_l1_mm": "CD-L1 mm", "f10": "F@10 mm"}
@@ -31,7 +34,13 @@ _SCORES = {"cd_l1_mm": "CD-L1 mm", "f10": "F@10 mm"}
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The command's arguments."""
-    parser.add_argument("frame", metavar="FRAME", help="a frame folder (rgb.png, depth.png, camera.json), or a BOP image PATH:SCENE/IMAGE")
+    parser.add_argument(
+        "frames",
+        metavar="FRAME",
+        nargs="+",
+        help="a frame folder (rgb.png, depth.png, camera.json), or a BOP image PATH:SCENE/IMAGE; more images of the same scene refine the "
+        "objects of the first, their cameras where they say (T_world_camera in camera.json, cam_R_w2c in BOP), else found from the images",
+    )
     parser.add_argument("--out", type=Path, required=True, help="folder for meshes/, scene.json, scene.glb, metrics.json and report.html")
     parser.add_argument(
         "--box",
@@ -56,24 +65,27 @@ def run(arguments: argparse.Namespace) -> int:
     if arguments.samples:
         check_sample_count(arguments.samples)
     check_output_folder(arguments.out, arguments.overwrite)
-    frame = load_frame(arguments.frame)
-    camera = frame.observation.camera
-    boxes = None if arguments.box is None else parse_boxes(arguments.box, camera.height, camera.width, "--box")
+    frames = [load_frame(name) for name in arguments.frames]
+    boxes = _parse_boxes(arguments.box, frames)
     messages = Console(stderr=True, soft_wrap=True, highlight=False)
     with _show_progress(messages) as progress:
         progress("masks", 0.0)
         start = time.perf_counter()
-        observation = mask_objects(frame, torch.Generator().manual_seed(arguments.seed), boxes)
+        observations = [mask_objects(frame, torch.Generator().manual_seed(arguments.seed), boxes) for frame in frames]
         seconds = time.perf_counter() - start
-        result = reconstruct(observation, seed=arguments.seed, progress=progress, checkpoint=arguments.out / CHECKPOINT_FOLDER)
+        checkpoint = arguments.out / CHECKPOINT_FOLDER
+        result = reconstruct_views(observations, _relate_cameras(frames), arguments.seed, progress, checkpoint=checkpoint)
         if arguments.samples:
             progress("shape samples", 0.9)
             result = sample_shapes(result, arguments.samples, arguments.seed)
         result = replace(result, seconds={"masks": seconds, **result.seconds})
     for index, reason in sorted(result.left_out.items()):
-        messages.print(f"{observation.object_names[index]} is left out: {reason}")
-    masks_are_given = boxes is None and len(frame.observation.masks) > 0
-    scores = _score(arguments.frame, result, arguments.seed, messages) if masks_are_given else []
+        messages.print(f"{observations[0].object_names[index]} is left out: {reason}")
+    for stage in result.history:
+        if stage.stage.startswith("registration"):
+            messages.print(f"{stage.stage}: {stage.outcome}")
+    masks_are_given = boxes is None and len(frames[0].observation.masks) > 0
+    scores = _score(arguments.frames[0], result, arguments.seed, messages) if masks_are_given else []
     claim_output_folder(arguments.out, arguments.overwrite)
     by_mask = {score.mask_index: score.scores for score in scores if score.scores is not None}
     in_scene = {position: by_mask[index] for position, index in enumerate(result.mask_indices) if index in by_mask}
@@ -82,6 +94,21 @@ def run(arguments: argparse.Namespace) -> int:
     shutil.rmtree(arguments.out / CHECKPOINT_FOLDER)
     _print_summary(Console(highlight=False), result, scores, arguments.out)
     return 0
+
+
+def _parse_boxes(boxes: list[list[float]] | None, frames: Sequence[FrameInput]) -> Float[Tensor, "b 4"] | None:
+    if boxes is None:
+        return None
+    if len(frames) > 1:
+        raise InputError("--box holds pixels of one image, and there are several; put boxes.json or mask.png into each frame folder")
+    camera = frames[0].observation.camera
+    return parse_boxes(boxes, camera.height, camera.width, "--box")
+
+
+def _relate_cameras(frames: Sequence[FrameInput]) -> Float[Tensor, "k 4 4"] | None:
+    """Each camera's coordinates to the first one's; None where any frame does not say where its camera stood."""
+    poses = [frame.T_world_camera for frame in frames if frame.T_world_camera is not None]
+    return invert(poses[0]) @ torch.stack(poses) if len(poses) == len(frames) else None
 
 
 @contextmanager

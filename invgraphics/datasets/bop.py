@@ -5,17 +5,17 @@ from typing import Any
 
 import numpy as np
 import torch
-from jaxtyping import Bool
+from jaxtyping import Bool, Float
 from torch import Tensor
 
 from invgraphics.camera import Camera
-from invgraphics.datasets.checks import check_same_size, make_disjoint, parse_depth, parse_intrinsics
+from invgraphics.datasets.checks import check_same_size, make_disjoint, parse_depth, parse_intrinsics, parse_pose
 from invgraphics.datasets.files import find_image, read_colour, read_depth, read_ids, read_json, require_keys
 from invgraphics.datasets.sample import FrameInput, GroundTruth
 from invgraphics.errors import InputError
 from invgraphics.geometry.mesh import Mesh, load_mesh
 from invgraphics.observation import Observation
-from invgraphics.transforms import rigid
+from invgraphics.transforms import invert, rigid
 
 _MILLIMETRE = 1e-3
 _IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".tif", ".tiff")
@@ -48,7 +48,18 @@ def load_bop_image(dataset: Path, scene_id: str, image_id: str) -> FrameInput:
     names = _read_object_names(_find_dataset_root(scene))
     observation = Observation(colour, depth, valid, masks, camera, name=_name_image(scene, key))
     labels = tuple(names.get(row["obj_id"], f"obj_{row['obj_id']:06d}") for row in objects)
-    return FrameInput(observation.with_masks(masks, labels), torch.zeros(0, 4))
+    return FrameInput(observation.with_masks(masks, labels), torch.zeros(0, 4), _parse_camera_pose(description, where))
+
+
+def _parse_camera_pose(description: dict[str, Any], where: str) -> Float[Tensor, "4 4"] | None:
+    """The camera in the scene's world frame, from `cam_R_w2c` and `cam_t_w2c` (mm), which BOP has for some datasets."""
+    if "cam_R_w2c" not in description or "cam_t_w2c" not in description:
+        return None
+    rotation, translation = _square(description["cam_R_w2c"]), np.array(description["cam_t_w2c"], dtype=np.float64) * _MILLIMETRE
+    if np.shape(rotation) != (3, 3) or translation.shape != (3,):
+        raise InputError(f"cam_R_w2c and cam_t_w2c of {where} are not a pose; they must be nine numbers in row order and three, in mm")
+    T_camera_world = np.vstack([np.column_stack([rotation, translation]), [0, 0, 0, 1]])
+    return invert(parse_pose(T_camera_world, f"cam_R_w2c and cam_t_w2c of {where}"))
 
 
 def load_bop_truth(dataset: Path, scene_id: str, image_id: str) -> list[GroundTruth]:

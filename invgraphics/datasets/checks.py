@@ -18,6 +18,8 @@ _NEAREST_MEDIAN_DEPTH_M, _FARTHEST_MEDIAN_DEPTH_M = 0.02, 50.0
 _USUAL_DEPTH_M = (0.1, 10.0)
 _USUAL_UNITS_M = {1.0: "metres", 0.001: "millimetres", 0.0001: "tenths of a millimetre"}
 _BOX_TOLERANCE_PIXELS = 1.0
+_ROTATION_TOLERANCE = 1e-3
+"""By which the products of a rotation's rows may differ from the unit matrix: written with few digits."""
 
 
 def parse_intrinsics(values: Any, height: int, width: int, where: str) -> Float[Tensor, "3 3"]:
@@ -89,6 +91,21 @@ def _check_unit(median_raw: float, scale: float, where: str, scale_name: str, sc
     likely = [f"{unit / scale_unit_m:g} ({name})" for unit, name in _USUAL_UNITS_M.items() if nearest <= median_raw * unit <= farthest]
     hint = f"did you mean {' or '.join(likely)}?" if likely else "it must turn the values into depths of decimetres to metres"
     raise InputError(f"{where} is in another unit than {scale_name} {scale:g} says: the median depth would be {median_m:.3g} m; {hint}")
+
+
+def parse_pose(values: Any, where: str) -> Float[Tensor, "4 4"]:
+    """A rigid transform as a 4x4 matrix, metres."""
+    right = "it must be a 4x4 matrix [R t; 0 0 0 1] with a rotation R and t in metres"
+    try:
+        pose = np.array(values, dtype=np.float64)
+    except (TypeError, ValueError) as error:
+        raise InputError(f"{where} is not a matrix of numbers; {right}") from error
+    if pose.shape != (4, 4) or not np.isfinite(pose).all() or not np.allclose(pose[3], [0, 0, 0, 1]):
+        raise InputError(f"{where} is not a pose; {right}")
+    rotation = pose[:3, :3]
+    if not np.allclose(rotation @ rotation.T, np.eye(3), atol=_ROTATION_TOLERANCE) or np.linalg.det(rotation) < 0:
+        raise InputError(f"{where} does not hold a rotation; {right}")
+    return torch.tensor(pose, dtype=torch.float32)
 
 
 def check_same_size(shapes: dict[str, tuple[int, int]]) -> None:

@@ -9,7 +9,7 @@ from jaxtyping import Bool, Float
 from torch import Tensor
 
 from invgraphics.camera import Camera
-from invgraphics.datasets.checks import check_same_size, parse_boxes, parse_depth, parse_intrinsics
+from invgraphics.datasets.checks import check_same_size, parse_boxes, parse_depth, parse_intrinsics, parse_pose
 from invgraphics.datasets.files import find_image, read_colour, read_depth, read_ids, read_json, require_keys
 from invgraphics.datasets.sample import FrameInput, GroundTruth
 from invgraphics.errors import InputError
@@ -25,7 +25,8 @@ def load_frame_folder(folder: Path) -> FrameInput:
     """Reads a frame folder.
 
     `depth` may also be a `.tiff` or `.npy` (then possibly floating point), `rgb` a `.jpg`. Objects are numbered in ascending order of
-    the ids in `mask.png`, else in the order of `boxes.json`.
+    the ids in `mask.png`, else in the order of `boxes.json`. Where several images show one scene, `camera.json` may say where its camera
+    stood: `T_world_camera`, 4x4, camera to a frame that the images share, metres.
 
     Raises:
         InputError: a file is missing, cannot be read, or contradicts another.
@@ -40,7 +41,9 @@ def load_frame_folder(folder: Path) -> FrameInput:
     masks = _read_masks(folder / "mask.png", camera)
     observation = Observation(colour, depth, valid, masks, camera, name=folder.resolve().name)
     boxes = _read_boxes(folder / "boxes.json", camera) if len(masks) == 0 else torch.zeros(0, 4)
-    return FrameInput(observation.with_masks(masks), boxes)
+    pose = description.get("T_world_camera")
+    T_world_camera = None if pose is None else parse_pose(pose, f"T_world_camera in {folder / 'camera.json'}")
+    return FrameInput(observation.with_masks(masks), boxes, T_world_camera)
 
 
 def load_frame_truth(folder: Path) -> list[GroundTruth]:

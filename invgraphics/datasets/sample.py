@@ -17,6 +17,8 @@ class FrameInput:
     """Its masks are those that came with the image: n is 0 where none did."""
     boxes: Float[Tensor, "b 4"]
     """x0, y0, x1, y1 in pixels of the objects to be segmented, in the order asked for; b is 0 where masks came, and where neither did."""
+    T_world_camera: Float[Tensor, "4 4"] | None = None
+    """Where the camera stood in a frame that images of the same scene share, metres; None where the image does not say."""
 
 
 @dataclass(frozen=True)

@@ -119,3 +119,17 @@ def test_reconstructed_ball_is_where_the_ball_is(outputs: tuple[Path, Path]) -> 
     assert mesh.volume > 0
     seen = mesh.vertices[(mesh.vertices - centre) @ centre < 0]
     assert np.median(np.abs(np.linalg.norm(seen - centre, axis=1) - radius)) < 0.005
+
+
+def test_second_frame_of_the_scene_is_registered_and_used(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    frames = [str(write_frame(tmp_path / name, SCENE)) for name in ("one", "two")]
+    assert main(["reconstruct", *frames, "--out", str(tmp_path / "out")]) == 0
+    assert "registration of two: registered" in capsys.readouterr().err
+    stages = json.loads((tmp_path / "out" / "metrics.json").read_text())["stages"]
+    assert any("depth in view 1" in stage["loss"] for stage in stages)
+
+
+def test_boxes_on_the_command_line_are_of_one_image(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    frame = str(write_frame(tmp_path / "frame", SCENE))
+    assert main(["reconstruct", frame, frame, "--box", "1", "1", "9", "9", "--out", str(tmp_path / "out")]) == 2
+    assert "one image" in capsys.readouterr().err

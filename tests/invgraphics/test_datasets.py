@@ -197,3 +197,37 @@ def test_true_meshes_lie_where_the_camera_sees_them() -> None:
         seen = observation.masks[truth.mask_index][v, u] & observation.valid[v, u]
         behind = (truth.mesh.vertices[inside][:, 2] - observation.depth[v, u])[seen]
         assert float(behind.quantile(0.1)) == pytest.approx(0, abs=3e-3)
+
+
+def turn_about_z(angle: float) -> np.ndarray:
+    T = np.eye(4)
+    T[:2, :2] = [[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]]
+    T[:3, 3] = [0.1, -0.2, 0.3]
+    return T
+
+
+def test_frame_folder_may_say_where_its_camera_stood(tmp_path: Path) -> None:
+    folder = write_frame(tmp_path / "frame")
+    assert load_frame(folder).T_world_camera is None
+    path, pose = folder / "camera.json", turn_about_z(0.4)
+    description = json.loads(path.read_text())
+    path.write_text(json.dumps(description | {"T_world_camera": pose.tolist()}))
+    np.testing.assert_allclose(load_frame(folder).T_world_camera, pose, atol=1e-6)
+    for wrong, message in (
+        (pose[:3].tolist(), "not a pose"),
+        ((2 * pose).tolist(), "not a pose"),
+        (np.diag([1, 1, -1, 1]).tolist(), "rotation"),
+    ):
+        path.write_text(json.dumps(description | {"T_world_camera": wrong}))
+        with pytest.raises(InputError, match=message):
+            load_frame(folder)
+
+
+def test_bop_camera_poses_are_turned_round_and_scaled(tmp_path: Path) -> None:
+    path = write_bop(tmp_path) / "test" / "000001" / "scene_camera.json"
+    T_camera_world = turn_about_z(0.4)
+    description = json.loads(path.read_text())
+    translation = (1000 * T_camera_world[:3, 3]).tolist()
+    description["0"] |= {"cam_R_w2c": T_camera_world[:3, :3].reshape(-1).tolist(), "cam_t_w2c": translation}
+    path.write_text(json.dumps(description))
+    np.testing.assert_allclose(load_frame(f"{tmp_path}:1/0").T_world_camera, np.linalg.inv(T_camera_world), atol=1e-6)
