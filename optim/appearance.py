@@ -154,7 +154,8 @@ def _separate_albedo(
 ) -> Float[Tensor, "h w 3"]:
     """Base colour of the objects' pixels: radiance is affine in it, so two renderings, black and white, tell.
 
-    Where the light hardly depends on the base colour (deep shadow), the group's base colour takes over.
+    Where the light hardly depends on the base colour (deep shadow), or less than on a highlight that may lie a little elsewhere, the
+    group's base colour takes over.
     """
     keep = surface.all.groups < surface.n_objects
     samples = surface.all.select(keep)
@@ -162,7 +163,7 @@ def _separate_albedo(
     metallic, roughness = (torch.stack([getattr(item, name) for item in materials]) for name in ("metallic", "roughness"))
     black = fit.shade(parameters, samples, torch.zeros_like(usual), metallic, roughness)
     gain = fit.shade(parameters, samples, torch.ones_like(usual), metallic, roughness) - black
-    floor = 0.1 * gain.median()
-    albedo = (gain * (samples.colour - black) + floor**2 * usual) / (gain**2 + floor**2)
+    doubt = (0.1 * gain.median()) ** 2 + black**2
+    albedo = (gain * (samples.colour - black) + doubt * usual) / (gain**2 + doubt)
     image = torch.zeros(surface.size, dtype=albedo.dtype, device=albedo.device).reshape(-1, 3)
     return image.index_put((surface.pixels[keep],), albedo.clamp(0, 1)).reshape(surface.size)

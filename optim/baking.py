@@ -38,6 +38,8 @@ TURNED_FROM = (0.02, 0.06)
 full: between them and the image's own, colours are spread."""
 SUPPORT_REACH = 12
 """Rounds of averaging between neighbouring vertices by which such readings fade out where they end."""
+_WHITE, _FEW = 0.99, 0.05
+"""Least channel of a highlight, and the share of an object that highlights may cover."""
 _STEEPEST = 4.0
 """Metres of depth per metre across, beyond which neighbouring pixels lie on different sheets of the surface."""
 
@@ -119,18 +121,20 @@ def bake_texture(
     """
     if not pixels.any():
         raise ValueError("no pixel shows the object whose colours are to be read")
-    sighting, normals = _prepare(camera, image, pixels, depth), vertex_normals(mesh.vertices, mesh.faces)
+    normals = vertex_normals(mesh.vertices, mesh.faces)
+    sighting = _prepare(camera, image, pixels, depth)
+    matte = _prepare(camera, image, pixels & ~_find_highlights(image, pixels), depth)
     own = sighting.read(mesh.vertices, normals, DEPTH_TOLERANCE)
     remoteness = _measure_remoteness(mesh, own.weights)
-    motion = _choose_motion(mesh, normals, remoteness, sighting)
-    moved = _read_moved(mesh.vertices, normals, sighting, motion, _tolerance(mesh))
+    motion = _choose_motion(mesh, normals, remoteness, matte)
+    moved = _read_moved(mesh.vertices, normals, matte, motion, _tolerance(mesh))
     fill = _fill(mesh, own, moved, remoteness, image[pixels].median(0).values)
     atlas = build_atlas(mesh, camera, largest)
     texels, triangles, weights = atlas.locate_texels()
     support = _measure_support(remoteness * moved.weights, mesh.faces)
     layers = torch.cat([mesh.vertices, normals, fill, support[:, None]], dim=-1)
     there = sum(layers[mesh.faces[triangles, k]] * weights[:, k, None] for k in range(3))
-    colours = _compose(there, sighting, motion, _tolerance(mesh))
+    colours = _compose(there, sighting, matte, motion, _tolerance(mesh))
     return Texture(atlas.uv(), _paint_texels(texels, colours.clamp(0, 1), atlas.height, atlas.width))
 
 
@@ -149,6 +153,14 @@ def _prepare(camera: Camera, image: Tensor, pixels: Tensor, depth: Tensor) -> _S
     trust = torch.as_tensor(np.clip((inside - outside + 2) / FEATHER, 0, 1)).to(image)
     layers = torch.cat([image.reshape(-1, 3)[index], depth.reshape(-1)[index][..., None], trust[..., None]], dim=-1)
     return _Sighting(camera.crop(left, top, shown.shape[1], shown.shape[0]), layers)
+
+
+def _find_highlights(image: Float[Tensor, "h w 3"], pixels: Bool[Tensor, "h w"]) -> Bool[Tensor, "h w"]:
+    """Pixels that are as white as can be, and those next to them, where these are few: light that stays behind when the surface turns."""
+    white = pixels & (image.amin(-1) > _WHITE)
+    if white.sum() > _FEW * pixels.sum():
+        return torch.zeros_like(pixels)
+    return torch.nn.functional.max_pool2d(white[None, None].to(image), 3, 1, 1)[0, 0] > 0
 
 
 def _is_torn(depth: Tensor, shown: np.ndarray, focal: float) -> np.ndarray:
@@ -225,13 +237,15 @@ def _measure_support(weights: Float[Tensor, " v"], faces: Int[Tensor, "f 3"]) ->
     return (2 * weights - 1).clamp(0, 1)
 
 
-def _compose(layers: Float[Tensor, "n 10"], sighting: _Sighting, motion: _Motion, tolerance: float) -> Float[Tensor, "n 3"]:
-    """What is seen, over what is seen of the counterparts, over the fill. Layers: points, normals, fill, support."""
+def _compose(
+    layers: Float[Tensor, "n 10"], sighting: _Sighting, matte: _Sighting, motion: _Motion, tolerance: float
+) -> Float[Tensor, "n 3"]:
+    """What is seen, over what is seen of the counterparts but for highlights, over the fill. Layers: points, normals, fill, support."""
     points, normals, fill, support = layers.split([3, 3, 3, 1], dim=-1)
     normals = torch.nn.functional.normalize(normals, dim=-1)
     own = sighting.read(points, normals, DEPTH_TOLERANCE)
     rest = (own.weights < 1).nonzero()[:, 0]
-    moved = _read_moved(points[rest], normals[rest], sighting, motion, tolerance)
+    moved = _read_moved(points[rest], normals[rest], matte, motion, tolerance)
     beneath = fill[rest].lerp(moved.colours, support[rest] * moved.weights[:, None])
     return own.colours.index_copy(0, rest, beneath.lerp(own.colours[rest], own.weights[rest, None]))
 

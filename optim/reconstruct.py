@@ -234,7 +234,7 @@ def _paint(scene: Scene, appearance: Appearance, rendered: Rendered) -> Scene:
     """The scene with each mesh in the albedo that the image shows on it, and white base colours to multiply that."""
     objects = []
     for k, item in enumerate(scene.objects):
-        pixels = (rendered.object_ids == k) & (appearance.labels == k)
+        pixels = appearance.labels == k
         if pixels.any():
             world = item.mesh.transformed(item.T_world_object)
             texture = bake_texture(world, scene.camera, appearance.albedo, pixels, rendered.depth)

@@ -113,6 +113,18 @@ def test_the_far_side_looks_like_the_near_side():
     assert together > 0.95
 
 
+def test_highlights_are_not_copied_to_the_far_side():
+    """The paint has no red; a white spot on the near side is a highlight, and stays where it is."""
+    mesh, camera, image, rendered = painted_scene()
+    image = image.clone()
+    image[116:124, 156:164] = 1.0
+    red = average_at_vertices(bake(mesh, camera, image, rendered), mesh)[:, 0]
+    uv, _ = camera.project(mesh.vertices)
+    spot = ((uv - uv.new_tensor([159.5, 119.5])).abs().amax(-1) < 2.5) & (facing(mesh, camera) > 0)
+    assert red[spot].min() > 0.9
+    assert red[vertex_normals(mesh.vertices, mesh.faces)[:, 1] > 0.3].max() < 0.1
+
+
 def test_lettering_on_the_far_side_of_a_box_can_be_read():
     """Turned half around, a box shows what it showed before; mirrored, it would read backwards."""
     crate, camera, rendered = checkered_box(turn=0.0)
