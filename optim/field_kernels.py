@@ -98,6 +98,23 @@ def turning_evidence(points, place, direction, turns, R, t, K, barrier, outside_
     return agreement / count, clash / count, contradicted / count
 
 
+@njit(cache=True)
+def mean_skew(points, normals, place, direction, short_arm):
+    """Mean sine of the angle by which (n, 3) normals miss an axis: the distance at which their lines pass it over that of the points.
+
+    `short_arm` metres are added to the latter: near the axis a normal says little.
+    """
+    total = 0.0
+    ux, uy, uz = direction[0], direction[1], direction[2]
+    for i in range(points.shape[0]):
+        x, y, z = points[i, 0] - place[0], points[i, 1] - place[1], points[i, 2] - place[2]
+        nx, ny, nz = normals[i, 0], normals[i, 1], normals[i, 2]
+        missed = abs((y * nz - z * ny) * ux + (z * nx - x * nz) * uy + (x * ny - y * nx) * uz)
+        along = x * ux + y * uy + z * uz
+        total += missed / (np.sqrt(max(x * x + y * y + z * z - along * along, 0.0)) + short_arm)
+    return total / points.shape[0]
+
+
 @njit(cache=True, parallel=True)
 def convex_field(points, normals, offsets, values):
     """Signed distance bound to a convex polytope: the largest `normals @ x + offsets` over its m faces."""

@@ -11,7 +11,9 @@ from invgraphics.geometry.distances import find_inside, find_nearest_faces
 from invgraphics.geometry.isosurface import build_lattice
 from invgraphics.geometry.mesh import Mesh
 
-_SAMPLES = 40_000
+_SAMPLES = 25_000
+_FINEST = 0.002
+"""Metres: least spacing of the samples."""
 _MARGIN = 0.004
 """Metres around an obstacle within which its distance is known; beyond, nothing is felt of it."""
 
@@ -39,16 +41,19 @@ class Obstacle:
 
 
 def find_obstacles(mesh: Mesh, others: Sequence[Mesh]) -> list[Obstacle]:
-    """The meshes (world frame) that a mesh may run into, as distance fields."""
+    """The meshes (world frame) that a mesh may run into, as distance fields where both are."""
     low, high = mesh.vertices.min(0).values - _MARGIN, mesh.vertices.max(0).values + _MARGIN
     near = [other for other in others if (other.vertices.max(0).values >= low).all() and (other.vertices.min(0).values <= high).all()]
-    return [build_obstacle(other) for other in near]
+    return [build_obstacle(other, low, high) for other in near]
 
 
-def build_obstacle(mesh: Mesh) -> Obstacle:
-    """The distance field of a closed mesh in the world frame."""
-    low, high = (bound.double().numpy() for bound in (mesh.vertices.min(0).values, mesh.vertices.max(0).values))
-    lattice = build_lattice(low - _MARGIN, high + _MARGIN, _SAMPLES, 0.0)
+def build_obstacle(mesh: Mesh, low: Float[Tensor, "3"] | None = None, high: Float[Tensor, "3"] | None = None) -> Obstacle:
+    """The distance field of a closed mesh in the world frame; where bounds are given, of its part between them, with a margin."""
+    least, most = mesh.vertices.min(0).values, mesh.vertices.max(0).values
+    least = least if low is None else torch.maximum(least, low)
+    most = most if high is None else torch.maximum(torch.minimum(most, high), least)
+    corners = (least.double().numpy() - _MARGIN, most.double().numpy() + _MARGIN)
+    lattice = build_lattice(*corners, _SAMPLES, _FINEST)
     points = torch.as_tensor(lattice.points())
     vertices = mesh.vertices.double()
     distances, _ = find_nearest_faces(points, vertices, mesh.faces)

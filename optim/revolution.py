@@ -11,6 +11,7 @@ import numpy as np
 from scipy.ndimage import map_coordinates
 from scipy.optimize import minimize
 
+from optim.field_kernels import mean_skew
 from optim.hypotheses import TRUNCATED_AWAY, Workspace
 from optim.object_view import ObjectView
 
@@ -181,7 +182,7 @@ def _refine(
         refined.append((-found.fun, _move(*start, found.x)))
     place, direction = max(refined, key=lambda pair: pair[0])[1]
     agreement, clash, contradicted = _turn(view, points, place, direction)
-    skew, coverage = _measure_skew(points, normals, place, direction), _measure_coverage(view.points, place, direction)
+    skew, coverage = mean_skew(points, normals, place, direction, _SHORT_ARM), _measure_coverage(view.points, place, direction)
     return SymmetryAxis(place, direction, agreement - _FREE_WEIGHT * clash, contradicted, skew, coverage)
 
 
@@ -197,19 +198,12 @@ def _move(place: np.ndarray, direction: np.ndarray, change: np.ndarray) -> tuple
 def _judge(view: ObjectView, points: np.ndarray, normals: np.ndarray, place: np.ndarray, direction: np.ndarray) -> float:
     """What is to be greatest. Without the normals, thin things would agree best with an axis in their visible surface."""
     agreement, clash, _ = _turn(view, points, place, direction)
-    return agreement - _FREE_WEIGHT * clash - _SKEW_WEIGHT * _measure_skew(points, normals, place, direction)
+    return agreement - _FREE_WEIGHT * clash - _SKEW_WEIGHT * mean_skew(points, normals, place, direction, _SHORT_ARM)
 
 
 def _turn(view: ObjectView, points: np.ndarray, place: np.ndarray, direction: np.ndarray) -> tuple[float, float, float]:
     """Agreement, clash and share contradicted of the points turned about an axis."""
     return view.turn(points, place, direction, _TURNS, tolerance=max(0.002, 3 * view.noise), reach=_FREE)
-
-
-def _measure_skew(points: np.ndarray, normals: np.ndarray, place: np.ndarray, direction: np.ndarray) -> float:
-    offset = points - place
-    missed = np.abs(np.cross(offset, normals) @ direction)
-    radius = np.linalg.norm(offset - (offset @ direction)[:, None] * direction, axis=1)
-    return float((missed / (radius + _SHORT_ARM)).mean())
 
 
 def _carve_profile(view: ObjectView, axis: SymmetryAxis, radii: np.ndarray, along: np.ndarray) -> np.ndarray:

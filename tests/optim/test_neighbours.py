@@ -73,6 +73,7 @@ def test_cage_moves_out_of_a_neighbour_and_lies_flat_on_the_table():
         mesh, _ = fit_cage(Mesh(0.035 * vertices, faces), pose, [target], rasterizer, True, obstacles=obstacles)
         world = mesh.transformed(pose).vertices
         assert float(world[:, 2].min()) >= 0
+        assert int((world[:, 2] < 1e-6).sum()) >= 4
         deepest.append(float(obstacle.measure_depth(world).max()))
     assert deepest[0] > 0.007
     assert deepest[1] < 0.4 * deepest[0]
