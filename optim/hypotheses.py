@@ -118,6 +118,16 @@ def measure_local_width(mask: np.ndarray) -> np.ndarray:
 
     The largest such disc is the local thickness of Hildebrand and Ruegsegger (1997). Beyond the image the mask is taken to end.
     """
+    rows, columns = np.flatnonzero(mask.any(1)), np.flatnonzero(mask.any(0))
+    widths = np.zeros(mask.shape)
+    if len(rows):
+        window = slice(rows[0], rows[-1] + 1), slice(columns[0], columns[-1] + 1)
+        widths[window] = _cover_with_discs(mask[window])
+    return widths
+
+
+def _cover_with_discs(mask: np.ndarray) -> np.ndarray:
+    """(h, w) see `measure_local_width`."""
     inside = cv2.distanceTransform(np.pad(mask, 1).astype(np.uint8), cv2.DIST_L2, 5)[1:-1, 1:-1]
     widths = np.where(mask, 2.0, 0.0)
     radius = float(inside.max())

@@ -11,7 +11,7 @@ from invgraphics.geometry.distances import find_inside, find_nearest_faces
 from invgraphics.geometry.isosurface import build_lattice
 from invgraphics.geometry.mesh import Mesh
 
-_SAMPLES = 25_000
+_SAMPLES = 12_000
 _FINEST = 0.002
 """Metres: least spacing of the samples."""
 _MARGIN = 0.004
