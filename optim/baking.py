@@ -40,6 +40,8 @@ SUPPORT_REACH = 12
 """Rounds of averaging between neighbouring vertices by which such readings fade out where they end."""
 _WHITE, _FEW = 0.99, 0.05
 """Least channel of a highlight, and the share of an object that highlights may cover."""
+_JUDGES, _MOVES = 1000, 6
+"""Vertices by which symmetries are judged, and steps by which their middles are moved, at most."""
 _STEEPEST = 4.0
 """Metres of depth per metre across, beyond which neighbouring pixels lie on different sheets of the surface."""
 
@@ -198,19 +200,33 @@ def _measure_remoteness(mesh: Mesh, weights: Float[Tensor, " v"]) -> Float[Tenso
 
 
 def _choose_motion(mesh: Mesh, normals: Float[Tensor, "v 3"], remoteness: Float[Tensor, " v"], sighting: _Sighting) -> _Motion:
-    """Where unseen points are moved to be seen: of mirrors across the view and half turns about the vertical, through the middle of the
-    mesh's bounds or its vertices' mean, the one that explains most."""
+    """Where unseen points are moved to be seen: mirrored across the view, or half around the vertical, whichever explains more.
+
+    Both pass through the middle of the mesh's bounds, or its vertices' mean, or near one of these: a mug's middle is not its bounds'.
+    """
     vertices = mesh.vertices
-    bounds, mean = (vertices.amin(0) + vertices.amax(0)) / 2, vertices.mean(0)
-    across = (bounds - sighting.camera.T_world_camera[:3, 3]) * bounds.new_tensor([1.0, 1.0, 0.0])
+    centres = (vertices.amin(0) + vertices.amax(0)) / 2, vertices.mean(0)
+    across = (centres[0] - sighting.camera.T_world_camera[:3, 3]) * vertices.new_tensor([1.0, 1.0, 0.0])
     across = torch.nn.functional.normalize(across, dim=0)
-    mirror = torch.eye(3).to(bounds) - 2 * torch.outer(across, across)
-    turn = torch.diag(bounds.new_tensor([-1.0, -1.0, 1.0]))
+    mirror = torch.eye(3).to(vertices) - 2 * torch.outer(across, across)
+    turn = torch.diag(vertices.new_tensor([-1.0, -1.0, 1.0]))
+    some = slice(None, None, max(len(vertices) // _JUDGES, 1))
 
     def explain(motion: _Motion) -> float:
-        return float((remoteness * _read_moved(vertices, normals, sighting, motion, _tolerance(mesh)).weights).sum())
+        readings = _read_moved(vertices[some], normals[some], sighting, motion, _tolerance(mesh))
+        return float((remoteness[some] * readings.weights).sum())
 
-    mirrored, turned = (max((_Motion(linear, middle) for middle in (bounds, mean)), key=explain) for linear in (mirror, turn))
+    def settle(linear: Float[Tensor, "3 3"]) -> _Motion:
+        best = max((_Motion(linear, centre) for centre in centres), key=explain)
+        shifts = _tolerance(mesh) / 2 * vertices.new_tensor([[1.0, 0.0, 0.0], [-1.0, 0.0, 0.0], [0.0, 1.0, 0.0], [0.0, -1.0, 0.0]])
+        for _ in range(_MOVES):
+            around = max((_Motion(linear, best.middle + shift) for shift in shifts), key=explain)
+            if explain(around) <= explain(best):
+                break
+            best = around
+        return best
+
+    mirrored, turned = settle(mirror), settle(turn)
     return mirrored if explain(mirrored) > MIRROR_ADVANTAGE * explain(turned) else turned
 
 

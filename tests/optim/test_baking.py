@@ -125,9 +125,15 @@ def test_highlights_are_not_copied_to_the_far_side():
     assert red[vertex_normals(mesh.vertices, mesh.faces)[:, 1] > 0.3].max() < 0.1
 
 
-def test_lettering_on_the_far_side_of_a_box_can_be_read():
-    """Turned half around, a box shows what it showed before; mirrored, it would read backwards."""
+@pytest.mark.parametrize("handle", [False, True])
+def test_lettering_on_the_far_side_of_a_box_can_be_read(handle):
+    """Turned half around, a box shows what it showed before; mirrored, it would read backwards. A finely meshed handle does not matter."""
     crate, camera, rendered = checkered_box(turn=0.0)
+    if handle:
+        bar = trimesh.creation.box(extents=(0.04, 0.01, 0.01)).subdivide_to_size(0.003)
+        vertices = torch.cat([crate.vertices, torch.tensor(np.array(bar.vertices), dtype=torch.float32) + torch.tensor([0.07, 0.0, 0.06])])
+        crate = Mesh(vertices, torch.cat([crate.faces, torch.tensor(np.array(bar.faces)) + len(crate.vertices)]))
+        rendered = make_renderer("auto")(flat_scene(crate, camera), camera)
     points = camera.unproject(rendered.depth) @ camera.T_world_camera[:3, :3].T + camera.T_world_camera[:3, 3]
     ramp = (points[..., :1] / 0.2 + 0.5).clamp(0, 1).expand(-1, -1, 3)
     texture = bake(crate, camera, torch.where((rendered.object_ids == 0)[..., None], ramp, BACKGROUND), rendered)
