@@ -85,7 +85,8 @@ def choose_hypothesis(view: ObjectView, generator: np.random.Generator, options:
     if whole is not None and not _is_thinner_than_seen(whole, workspace):
         unexplained = max(measure_misfit(view, whole, generator) - measure_misfit(view, shadow, generator), 0.0)
         unexplained += measure_violation(view, whole, generator)
-    accepted = max(_ACCEPTED_MISFIT, _ACCEPTED_RELATIVE_MISFIT * _extent(view.points), _ACCEPTED_NOISE_LEVELS * view.noise)
+    relative = _ACCEPTED_RELATIVE_MISFIT / len(view.images)  # The more is seen, the less a primitive's unseen side makes up for.
+    accepted = max(_ACCEPTED_MISFIT, relative * _extent(view.points), _ACCEPTED_NOISE_LEVELS * view.noise)
     if unexplained < accepted / 2:
         return whole
     if axis is not None and axis.is_plausible:

@@ -24,6 +24,8 @@ _MIN_CORE_PIXELS = 50
 _WINDOW_MARGIN = 24
 """Pixels around the mask in which occluders are looked for."""
 _OUTLIER_NOISE_LEVELS = 6.0
+_FUSED_NOISE_LEVELS, _LEAST_FUSED = 4.0, 0.002
+"""How far behind the surface that it shows, in noise levels and at least in metres, an image has a say where that surface is."""
 
 
 @dataclass(frozen=True)
@@ -116,8 +118,17 @@ class MergedView(ObjectView):
         return np.concatenate([part.sight_lines for part in self.parts])
 
     def free_space(self, points: np.ndarray) -> np.ndarray:
-        """See `ObjectView.free_space`: a place is empty where any image shows it to be."""
-        return np.maximum.reduce([part.free_space(points) for part in self.parts])
+        """See `ObjectView.free_space`: a place is empty where any image shows it to be.
+
+        Images that look at the same surface are averaged near it, as in volumetric fusion (Curless and Levoy 1996): the emptiest of several
+        noisy depths would wear thin walls away.
+        """
+        values = np.stack([part.free_space(points) for part in self.parts])
+        reach = max(_FUSED_NOISE_LEVELS * self.noise, _LEAST_FUSED)
+        weights = np.clip(values / reach + 1, 0.0, 1.0)
+        total = weights.sum(0)
+        mean = (weights * values).sum(0) / np.maximum(total, 1e-6)
+        return np.where(total > 1e-6, mean, values.max(0)).astype(np.float32)
 
     def turn(
         self, points: np.ndarray, place: np.ndarray, direction: np.ndarray, turns: np.ndarray, tolerance: float, reach: float

@@ -68,7 +68,10 @@ def test_space_is_empty_where_any_image_saw_through_it_and_points_are_those_of_a
     merged = merge_objects(views)[0]
     behind = np.array([[0.0, 0.05, 0.03]])
     assert views[0][0].free_space(behind) < 0
-    assert merged.free_space(behind) == views[1][0].free_space(behind) > 0.01
+    assert merged.free_space(behind)[0] == pytest.approx(views[1][0].free_space(behind)[0])
+    assert merged.free_space(behind)[0] > 0.01
+    near = views[0][0].points[::20]
+    assert (merged.free_space(near) <= np.maximum(*(view[0].free_space(near) for view in views)) + 1e-6).all()
     assert len(merged.points) == len(views[0][0].points) + len(views[1][0].points)
     np.testing.assert_allclose(np.linalg.norm(merged.sight_lines, axis=1), 1.0)
     assert ((merged.sight_lines * merged.normals).sum(1) < 0).mean() > 0.99
