@@ -108,7 +108,7 @@ def load_models(folder: Path, unit_m: float, largest_m: float, pool: TrialPool) 
         if longest > largest_m:
             notes[path.name] = f"left out: {100 * longest:.1f} cm long"
             continue
-        closed = _closed(mesh)
+        closed = closed_or_hull(mesh)
         if closed is not mesh:
             notes[path.name] = "not closed: its convex hull is used"
         meshes[path.stem] = closed
@@ -119,7 +119,7 @@ def load_models(folder: Path, unit_m: float, largest_m: float, pool: TrialPool) 
     return [Model(name, solid) for name, solid in zip(meshes, solids, strict=True)], notes
 
 
-def _closed(mesh: Mesh) -> Mesh:
+def closed_or_hull(mesh: Mesh) -> Mesh:
     """The mesh if it bounds a solid, else its convex hull."""
     if solid_from_surface(mesh.vertices.double().numpy(), mesh.faces.numpy()) is not None:
         return mesh

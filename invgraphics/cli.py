@@ -23,6 +23,7 @@ COMMANDS = {
     "grasp": "search grasps for a reconstructed scene in simulation",
     "evaluate": "reconstruct a dataset and score it against the truth",
     "benchmark": "clutter removal by the VGN and GIGA protocol",
+    "clear": "pick and place one object after the other until a simulated table is clear",
     "demo": "settle objects, photograph, reconstruct, grasp and execute, all simulated, with a report",
 }
 

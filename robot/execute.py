@@ -1,4 +1,4 @@
-"""The grasp as a guarded sequence: reach, approach, close, lift, hold. It speaks to arm and hand through small protocols."""
+"""The grasp as a guarded sequence: reach, approach, close, lift, hold; and putting down. It speaks to arm and hand through protocols."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -8,8 +8,9 @@ from typing import Protocol, runtime_checkable
 import numpy as np
 from jaxtyping import Float
 
-from robot.motion import PickPlan
-from robot.trajectory import Trajectory
+from robot.kinematics import UR5_LIMITS, forward_kinematics
+from robot.motion import PickPlan, PlacePlan
+from robot.trajectory import Trajectory, resume
 
 
 class MotionStoppedError(Exception):
@@ -24,8 +25,11 @@ class Arm(Protocol):
         """Radians."""
         ...
 
-    def follow(self, trajectory: Trajectory) -> None:
-        """Moves, and returns when it is done. Raises `MotionStoppedError` where the arm left the trajectory and was stopped."""
+    def follow(self, trajectory: Trajectory, until: Callable[[], bool] | None = None) -> bool:
+        """Moves, and returns when it is done: whether the arm went all the way, or stopped for `until`, asked many times a second.
+
+        Raises `MotionStoppedError` where the arm left the trajectory and was stopped.
+        """
         ...
 
     def wait(self, seconds: float) -> None:
@@ -62,8 +66,13 @@ class Outcome(Enum):
     SLIPPED = "lifted, then slipped out of the hand"
     NEVER_LIFTED = "the object was never lifted"
     PUSHED_AWAY = "the object was pushed away before the hand closed"
+    ROLLED_AWAY = "the object rolled away"
     ARM_STOPPED = "the arm could not follow its motion and was stopped"
     UNREACHABLE = "no motion of the arm to any grasp was found"
+    NOTHING_GRASPABLE = "no grasp of any object held in simulation"
+    PLACED = "lifted, carried and put down at its place"
+    LOST_ON_THE_WAY = "lifted, then lost on the way to its place"
+    MISPLACED = "put down, but not at its place"
 
 
 class Phase(Enum):
@@ -75,6 +84,10 @@ class Phase(Enum):
     CLOSED = "closed"
     LIFTED = "lifted"
     HELD = "held"
+    CARRIED = "above its place"
+    LOWERED = "put down"
+    RETREATED = "let go"
+    HOME = "home"
 
 
 @dataclass(frozen=True)
@@ -88,6 +101,8 @@ class ExecutionReport:
     """How far the object had come up at the end, metres."""
     pushed: float
     """How far it had moved before the hand closed, metres."""
+    reached: Phase = Phase.START
+    """The last phase that was done."""
 
 
 @dataclass(frozen=True)
@@ -102,6 +117,14 @@ class ExecutionSettings:
     """An object that has risen by less than this share of the lift was never lifted."""
     held_share: float = 0.7
     """Share of the lift that a held object must have made too; the rest is settling in the fingers."""
+    largest_slip: float = 0.03
+    """An object that has moved so far relative to the flange since the hand closed slips, metres."""
+    largest_closing: float = 0.25
+    """A motor that has gone on closing by so much since it was stopped by the object has nothing to hold any more, radians."""
+    contact_lag: float = 0.003
+    """An object that stays behind so far while the arm lowers it stands on something, metres."""
+    largest_misplacement: float = 0.06
+    """Horizontal distance from its place at which an object counts as put down there, metres."""
 
 
 def execute_pick(
@@ -122,27 +145,166 @@ def execute_pick(
     """
     settings = settings or ExecutionSettings()
     start = watch.position()
-    pushed = 0.0
-    observer(Phase.START)
+    pushed, reached = 0.0, Phase.START
+
+    def done(phase: Phase) -> None:
+        nonlocal reached
+        reached = phase
+        observer(phase)
+
+    def report(outcome: Outcome, detail: str = "") -> ExecutionReport:
+        return _report(outcome, start, watch, pushed, reached, detail)
+
+    done(Phase.START)
     try:
         hand.move_to(preshape)
         arm.follow(plan.reach)
-        observer(Phase.PREGRASP)
+        done(Phase.PREGRASP)
+        if _distance(watch, start) > settings.largest_push:
+            return report(Outcome.ROLLED_AWAY, f"it was {1000 * _distance(watch, start):.0f} mm away before the hand came near")
         arm.follow(plan.approach)
-        observer(Phase.GRASP)
-        pushed = float(np.linalg.norm(watch.position() - start))
+        done(Phase.GRASP)
+        pushed = _distance(watch, start)
         if pushed > settings.largest_push:
-            return _report(Outcome.PUSHED_AWAY, start, watch, pushed)
+            return report(Outcome.PUSHED_AWAY)
         hand.move_to(closed)
-        observer(Phase.CLOSED)
-        arm.follow(plan.lift)
-        observer(Phase.LIFTED)
+        done(Phase.CLOSED)
+        if _distance(watch, start) > settings.largest_push + pushed:
+            return report(Outcome.ROLLED_AWAY, f"it was {1000 * _distance(watch, start):.0f} mm away once the hand had closed")
+        grip = Grip(arm, hand, watch, closed, settings)
+        if not arm.follow(plan.lift, lambda: grip.slipped() is not None):
+            risen = watch.position()[2] - start[2]
+            outcome = Outcome.SLIPPED if risen >= settings.lifted_share * plan.lift_height else Outcome.NEVER_LIFTED
+            return report(outcome, grip.reason)
+        done(Phase.LIFTED)
         highest = watch.position()[2] - start[2]
         arm.wait(settings.hold_seconds)
-        observer(Phase.HELD)
+        done(Phase.HELD)
     except MotionStoppedError as stop:
-        return _report(Outcome.ARM_STOPPED, start, watch, pushed, str(stop))
-    return _report(_judged(start, highest, watch, plan.lift_height, settings), start, watch, pushed)
+        return report(Outcome.ARM_STOPPED, str(stop))
+    return report(_judged(start, highest, watch, plan.lift_height, settings))
+
+
+def execute_place(
+    plan: PlacePlan,
+    opened: Mapping[str, float],
+    closed: Mapping[str, float],
+    arm: Arm,
+    hand: Hand,
+    watch: ObjectWatch,
+    *,
+    settings: ExecutionSettings | None = None,
+    observer: Callable[[Phase], None] = lambda phase: None,
+) -> ExecutionReport:
+    """Carries what was lifted to its place, lowers it until it stands on something, lets go, retreats, and goes home.
+
+    `opened` and `closed` are the hand's motor targets. An object that is lost on the way ends the carrying; the arm still goes home.
+    """
+    settings = settings or ExecutionSettings()
+    start = watch.position()
+    reached = Phase.HELD
+
+    def done(phase: Phase) -> None:
+        nonlocal reached
+        reached = phase
+        observer(phase)
+
+    try:
+        grip = Grip(arm, hand, watch, closed, settings)
+        if not arm.follow(plan.carry, lambda: grip.slipped() is not None):
+            _go_home_empty(plan, resume(plan.carry.reversed(), arm.joint_positions(), UR5_LIMITS), opened, arm, hand)
+            return _report(Outcome.LOST_ON_THE_WAY, start, watch, 0.0, reached, grip.reason)
+        done(Phase.CARRIED)
+        footing = Footing(arm, watch, settings.contact_lag)
+        arm.follow(plan.lower, footing.felt)
+        done(Phase.LOWERED)
+        hand.move_to(opened)
+        arm.follow(resume(plan.retreat, arm.joint_positions(), UR5_LIMITS, speed_scale=0.5))
+        done(Phase.RETREATED)
+        arm.follow(plan.home)
+        done(Phase.HOME)
+    except MotionStoppedError as stop:
+        return _report(Outcome.ARM_STOPPED, start, watch, 0.0, reached, str(stop))
+    away = float(np.linalg.norm((watch.position() - plan.goal)[:2]))
+    outcome = Outcome.PLACED if away <= settings.largest_misplacement else Outcome.MISPLACED
+    return _report(outcome, start, watch, 0.0, reached, f"it lies {1000 * away:.0f} mm from where it was to be put")
+
+
+def return_home(
+    pick: PickPlan, place: PlacePlan, reached: Phase, preshape: Mapping[str, float], arm: Arm, hand: Hand
+) -> ExecutionReport | None:
+    """After a grasp that failed with `reached` as its last phase: opens the hand and goes home the way that was planned.
+
+    None where that went well, else how it ended.
+    """
+    try:
+        if reached in (Phase.PREGRASP, Phase.GRASP):
+            if reached is Phase.GRASP:
+                arm.follow(pick.approach.reversed())
+            arm.follow(pick.reach.reversed())
+        elif reached is not Phase.START:
+            rest = resume(pick.lift, arm.joint_positions(), UR5_LIMITS, speed_scale=0.5)
+            _go_home_empty(place, rest, preshape, arm, hand)
+    except MotionStoppedError as stop:
+        return ExecutionReport(Outcome.ARM_STOPPED, f"{Outcome.ARM_STOPPED.value}: {stop}", 0.0, 0.0, reached)
+    return None
+
+
+def _go_home_empty(plan: PlacePlan, to_lift: Trajectory, opened: Mapping[str, float], arm: Arm, hand: Hand) -> None:
+    """Opens, goes to the end of the lift, and home from there."""
+    hand.move_to(opened)
+    arm.follow(to_lift)
+    arm.follow(plan.give_up)
+
+
+class Grip:
+    """Tells whether what a closed hand holds is slipping: it moves relative to the flange, or the fingers go on closing."""
+
+    def __init__(self, arm: Arm, hand: Hand, watch: ObjectWatch, closed: Mapping[str, float], settings: ExecutionSettings):
+        """How things stand now is how they should stay."""
+        self._arm, self._hand, self._watch, self._settings = arm, hand, watch, settings
+        self._motors = {name: position for name, position in hand.motor_positions().items() if name in closed}
+        self._ways = {name: float(np.sign(closed[name] - position)) for name, position in self._motors.items()}
+        self._offset = self._object_in_flange()
+        self.reason = ""
+        """What was seen when it slipped."""
+
+    def slipped(self) -> str | None:
+        """What is amiss, in words; None where nothing is."""
+        moved = float(np.linalg.norm(self._object_in_flange() - self._offset))
+        if moved > self._settings.largest_slip:
+            self.reason = f"it moved by {1000 * moved:.0f} mm in the hand"
+            return self.reason
+        now = self._hand.motor_positions()
+        for name, before in self._motors.items():
+            if (now[name] - before) * self._ways[name] > self._settings.largest_closing:
+                self.reason = f"{name} went on closing by {np.degrees(abs(now[name] - before)):.0f} degrees"
+                return self.reason
+        return None
+
+    def _object_in_flange(self) -> Float[np.ndarray, "3"]:
+        T_base_flange = forward_kinematics(self._arm.joint_positions())
+        return T_base_flange[:3, :3].T @ (self._watch.position() - T_base_flange[:3, 3])
+
+
+class Footing:
+    """Tells whether an object that is being lowered stands on something: it stays behind the flange."""
+
+    def __init__(self, arm: Arm, watch: ObjectWatch, lag: float):
+        """`lag` in metres."""
+        self._arm, self._watch, self._lag = arm, watch, lag
+        self._height = self._over_flange()
+
+    def felt(self) -> bool:
+        """Whether it has stayed behind by more than the lag since the start."""
+        return self._over_flange() - self._height > self._lag
+
+    def _over_flange(self) -> float:
+        return float(self._watch.position()[2] - forward_kinematics(self._arm.joint_positions())[2, 3])
+
+
+def _distance(watch: ObjectWatch, start: np.ndarray) -> float:
+    return float(np.linalg.norm(watch.position() - start))
 
 
 def _judged(start: np.ndarray, highest: float, watch: ObjectWatch, lift_height: float, settings: ExecutionSettings) -> Outcome:
@@ -152,7 +314,7 @@ def _judged(start: np.ndarray, highest: float, watch: ObjectWatch, lift_height: 
     return Outcome.SLIPPED if max(highest, rise) >= settings.lifted_share * lift_height else Outcome.NEVER_LIFTED
 
 
-def _report(outcome: Outcome, start: np.ndarray, watch: ObjectWatch, pushed: float, detail: str = "") -> ExecutionReport:
+def _report(outcome: Outcome, start: np.ndarray, watch: ObjectWatch, pushed: float, reached: Phase, detail: str = "") -> ExecutionReport:
     rise = float(watch.position()[2] - start[2])
     words = detail or f"it rose {1000 * rise:.0f} mm and had been pushed {1000 * pushed:.0f} mm before the hand closed"
-    return ExecutionReport(outcome, f"{outcome.value}: {words}", rise, pushed)
+    return ExecutionReport(outcome, f"{outcome.value}: {words}", rise, pushed, reached)

@@ -43,6 +43,7 @@ class Reason(Enum):
     LIFT_SINGULAR = "the arm cannot lift straight up from it"
     LIFT_BLOCKED = "the straight lift would touch something"
     NO_PATH = "no collision-free way from where the arm stands was found"
+    NO_PLACE = "no collision-free way to a free place to put it down was found"
 
 
 @dataclass(frozen=True)
@@ -71,6 +72,24 @@ class PickPlan:
     def duration(self) -> float:
         """Seconds of arm motion."""
         return self.reach.duration + self.approach.duration + self.lift.duration
+
+
+@dataclass(frozen=True)
+class PlacePlan:
+    """The arm's motions from the end of a lift to where the object is put down, and home; the hand opens between `lower` and `retreat`."""
+
+    carry: Trajectory
+    """To above the place, joint space."""
+    lower: Trajectory
+    """Straight down, to a little below where the object should meet the table."""
+    retreat: Trajectory
+    """Straight back along the hand from where the object should meet the table."""
+    home: Trajectory
+    """From there to where the arm waits."""
+    give_up: Trajectory
+    """From the end of the lift straight to where the arm waits, the hand empty."""
+    goal: Float[np.ndarray, "3"]
+    """Where the object's watched point should come to lie, base frame, metres."""
 
 
 @dataclass(frozen=True)

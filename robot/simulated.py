@@ -15,6 +15,12 @@ from robot.kinematics import JOINT_NAMES, UR5_LIMITS, JointLimits
 from robot.trajectory import Trajectory
 
 ARM_LINKS = ("base_link", "shoulder_link", "upper_arm_link", "forearm_link", "wrist_1_link", "wrist_2_link", "wrist_3_link")
+WATCH_EVERY = 4
+"""Time steps between two looks at what might stop a motion: 17 ms at 240 steps a second."""
+_BRAKING_SECONDS = 0.2
+"""In which a stopped arm comes to rest."""
+_FLANGE_LINK = "wrist_3_link"
+"""The link that carries the hand."""
 _QUIET_SECONDS = 0.1
 _STILL_SHARE = 0.05
 """Of the commanded speed, below which a motor stands still."""
@@ -36,6 +42,18 @@ class PhysicsWorld(Protocol):
 
     def centre_of_mass(self, body: int) -> Float[np.ndarray, "3"]:
         """World frame, metres."""
+        ...
+
+    def pose(self, body: int) -> Float[np.ndarray, "4 4"]:
+        """`T_world_body`."""
+        ...
+
+    def set_pose(self, body: int, T_world_body: Float[np.ndarray, "4 4"]) -> None:
+        """Puts a body somewhere, at rest."""
+        ...
+
+    def link_pose(self, body: int, link: str) -> Float[np.ndarray, "4 4"]:
+        """`T_world_link`."""
         ...
 
     def joint_states(self, body: int) -> Mapping[str, Any]:
@@ -94,14 +112,22 @@ class SimulatedUR5:
         states = self._simulation.world.joint_states(self._body)
         return np.array([states[name].position for name in JOINT_NAMES])
 
-    def follow(self, trajectory: Trajectory) -> None:
-        """Follows in steps of the world's time; raises `MotionStoppedError` where a joint lags more than the largest lag."""
+    def follow(self, trajectory: Trajectory, until: Callable[[], bool] | None = None) -> bool:
+        """Follows in steps of the world's time; raises `MotionStoppedError` where a joint lags more than the largest lag.
+
+        Where `until`, asked every `WATCH_EVERY` steps, says so, the arm stops where it is, and the value is false.
+        """
         time_step = self._simulation.world.time_step
-        for time in np.arange(time_step, trajectory.duration + 2 * time_step, time_step):
+        for k, time in enumerate(np.arange(time_step, trajectory.duration + 2 * time_step, time_step)):
             position, velocity = trajectory.sample(float(time))
             self._command(position + velocity * time_step * (1 / _SERVO_GAIN - 1))
             self._simulation.step()
             self._guard(position)
+            if until is not None and k % WATCH_EVERY == 0 and until():
+                self._command(self.joint_positions())
+                self._simulation.run(_BRAKING_SECONDS)
+                return False
+        return True
 
     def wait(self, seconds: float) -> None:
         """Holds its place."""
@@ -196,6 +222,18 @@ class WorldCollisionChecker:
         self._body = body
         self._obstacles = dict(obstacles)
         self._margin = margin
+        self._carried: tuple[int, np.ndarray, np.ndarray] | None = None
+
+    def carry(self, body: int | None, q_grasp: Float[np.ndarray, "6"] | None = None) -> None:
+        """From now on a body moves with the hand that holds it in `q_grasp`, and is checked, too; None puts it back where it was."""
+        if self._carried is not None:
+            self._world.set_pose(self._carried[0], self._carried[2])
+            self._carried = None
+        if body is not None and q_grasp is not None:
+            self._world.set_joint_positions(self._body, dict(zip(JOINT_NAMES, q_grasp.tolist(), strict=True)))
+            T_world_body = self._world.pose(body)
+            T_link_body = np.linalg.inv(self._world.link_pose(self._body, _FLANGE_LINK)) @ T_world_body
+            self._carried = (body, T_link_body, T_world_body)
 
     def collision(self, q: Float[np.ndarray, "6"], *, ignoring: Collection[int] = ()) -> str | None:
         """The first pair found too near; the arm's base, which is bolted down, counts only against the arm itself."""
@@ -206,9 +244,23 @@ class WorldCollisionChecker:
             for point in self._world.near(self._body, other, self._margin):
                 if point.link_a != ARM_LINKS[0]:
                     return f"{point.link_a} and {name}"
+        touching = self._carried_collision()
+        if touching is not None:
+            return touching
         for point in self._world.near(self._body, self._body, 0.0):
             if abs(_place(point.link_a) - _place(point.link_b)) >= 2:
                 return f"{point.link_a} and {point.link_b}"
+        return None
+
+    def _carried_collision(self) -> str | None:
+        """What the carried object is too near to."""
+        if self._carried is None:
+            return None
+        body, T_link_body, _ = self._carried
+        self._world.set_pose(body, self._world.link_pose(self._body, _FLANGE_LINK) @ T_link_body)
+        for other, name in self._obstacles.items():
+            if other != body and self._world.near(body, other, self._margin):
+                return f"what is carried and {name}"
         return None
 
 

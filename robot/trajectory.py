@@ -12,6 +12,8 @@ from robot.kinematics import JointLimits
 _CHECKED_POINTS = 400
 _SAFETY = 0.99
 _LEAST_SAMPLES = 20
+_RESUMED_EVERY = 10
+"""Samples of a motion that is gone on with, of which one is kept as a waypoint."""
 
 
 @dataclass(frozen=True)
@@ -38,6 +40,10 @@ class Trajectory:
         piece = CubicHermiteSpline(self.times[k : k + 2], self.positions[k : k + 2], self.velocities[k : k + 2])
         inside = max(time, 0.0)
         return piece(inside), piece(inside, 1)
+
+    def reversed(self) -> "Trajectory":
+        """The same way back."""
+        return Trajectory(self.duration - self.times[::-1], self.positions[::-1], -self.velocities[::-1])
 
 
 def time_path(waypoints: Float[np.ndarray, "n 6"], limits: JointLimits, *, period: float = 0.008, speed_scale: float = 1.0) -> Trajectory:
@@ -72,6 +78,13 @@ def concatenate(parts: Sequence[Trajectory]) -> Trajectory:
         velocities.append(part.velocities[1:])
         end += part.duration
     return Trajectory(np.concatenate(times), np.concatenate(positions), np.concatenate(velocities))
+
+
+def resume(trajectory: Trajectory, q: Float[np.ndarray, "6"], limits: JointLimits, *, speed_scale: float = 1.0) -> Trajectory:
+    """The rest of a motion, from rest, for an arm that stands at `q` near a configuration on its way; radians."""
+    nearest = int(np.linalg.norm(trajectory.positions - q, axis=1).argmin())
+    rest = trajectory.positions[nearest + 1 :: _RESUMED_EVERY]
+    return time_path(np.concatenate([q[None], rest, trajectory.positions[-1:]]), limits, speed_scale=speed_scale)
 
 
 def _without_repeats(waypoints: np.ndarray) -> np.ndarray:

@@ -24,14 +24,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(arguments: argparse.Namespace) -> int:
     """Runs the demo and prints what came of it. 0 once the whole path has run, whether or not the object was held: that is told."""
     claim_output_folder(arguments.out, arguments.overwrite)
-    with _show_progress(Console(stderr=True)) as progress:
+    with show_progress(Console(stderr=True)) as progress:
         result = run_demo(arguments.out, arguments.seed, progress)
     _print_result(Console(highlight=False), result, arguments.out)
     return 0
 
 
 @contextmanager
-def _show_progress(console: Console) -> Iterator[Callable[[str, float], None]]:
+def show_progress(console: Console) -> Iterator[Callable[[str, float], None]]:
     """A bar for every stage."""
     columns = (TextColumn("{task.description:<24}"), BarColumn(), TextColumn("{task.percentage:>3.0f} %"), TimeElapsedColumn())
     tasks: dict[str, TaskID] = {}

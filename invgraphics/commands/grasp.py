@@ -15,6 +15,7 @@ from grasp_sim.hands import available_hands, load_hand
 from grasp_sim.pool import TrialPool
 from grasp_sim.search import SearchResult, SearchSettings, search_grasps
 from grasp_sim.solids import PlacedSolid, place_scene
+from invgraphics.commands.grasp_pictures import render_grasps, save_picture
 from invgraphics.errors import InputError
 from invgraphics.grasp import Grasp, save_grasps
 from invgraphics.output import load_samples, load_scene
@@ -24,7 +25,9 @@ _ROWS_SHOWN = 12
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The command's arguments."""
-    parser.add_argument("out", type=Path, metavar="OUT", help="folder that `invgraphics reconstruct` wrote; grasps.json is added to it")
+    parser.add_argument(
+        "out", type=Path, metavar="OUT", help="folder that `invgraphics reconstruct` wrote; grasps.json and grasps.png are added to it"
+    )
     parser.add_argument(
         "--hand",
         default="parallel_jaw",
@@ -55,6 +58,7 @@ def run(arguments: argparse.Namespace) -> int:
     with TrialPool(arguments.processes) as pool, _show_progress(Console(stderr=True)) as progress:
         result = search_grasps(objects, hand, indices=indices, seed=arguments.seed, settings=settings, pool=pool, progress=progress)
     save_grasps(result.grasps, path, result.failures)
+    save_picture(render_grasps(scene, result.grasps, hand), arguments.out / "grasps.png")
     _print_result(Console(highlight=False), result, objects, path)
     return 0 if result.ranked else 1
 
@@ -120,4 +124,4 @@ def _print_result(console: Console, result: SearchResult, objects: tuple[PlacedS
         console.print(f"nothing graspable: {_summarize_failures(result) or 'the scene has no objects'}", soft_wrap=True)
     rate = result.trials / result.seconds
     console.print(f"{len(result.ranked)} grasps from {result.trials} trials in {result.seconds:.1f} s ({rate:.1f} a second)")
-    console.print(f"wrote {path}", soft_wrap=True)
+    console.print(f"wrote {path} and {path.with_suffix('.png').name}", soft_wrap=True)

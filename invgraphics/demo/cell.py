@@ -12,18 +12,22 @@ from grasp_sim.hands import Hand, load_hand
 from grasp_sim.solids import PlacedSolid
 from grasp_sim.world import World
 from invgraphics.camera import Camera
+from invgraphics.demo.film import Film, scale_camera
 from invgraphics.demo.table import LIGHTING
 from invgraphics.grasp import Grasp
 from invgraphics.scene import Scene
 from robot.assembly import MIA_RIGHT_MOUNT, UR5_URDF, HandMount, build_arm_with_hand, load_mount
 from robot.execute import ExecutionReport, Phase, execute_pick
 from robot.kinematics import JOINT_NAMES
-from robot.motion import MotionSettings, PickPlan, PickTask, Unreachable, plan_pick
+from robot.motion import MotionSettings, PickPlan, PickTask, PlacePlan, Unreachable, plan_pick
+from robot.place import PlaceTask, plan_place
 from robot.simulated import SimulatedHand, SimulatedUR5, SimulatedWatch, Simulation, WorldCollisionChecker
 
 HAND = "mia_right"
 PARKED = np.array([np.pi, -1.9, 1.9, -np.pi / 2, -np.pi / 2, 0.0])
 """Where the arm waits: folded, the hand above the table (radians)."""
+FILM_WIDTH, FILM_SECONDS = 320, 0.4
+"""Of the film: pixels, and seconds of simulated time between two pictures."""
 _CLEARANCE = 0.002
 """Metres between arm or hand and anything but the target; a fingertip may pass that near to the table."""
 
@@ -36,6 +40,8 @@ class RobotCell:
     mount: HandMount
     urdf: Path
     """Arm and hand as one body."""
+    q_home: Float[np.ndarray, "6"]
+    """Where the arm waits, radians."""
 
     def add_to(self, world: World, T_world_base: Float[np.ndarray, "4 4"]) -> int:
         """Puts the robot into a world, parked, the hand open."""
@@ -43,7 +49,7 @@ class RobotCell:
         world.couple_joints(body, self.hand.couplings)
         links = self.hand.link_poses(self.hand.templates[0].opened)
         world.set_friction(body, self.hand.friction, spinning=self.hand.torsional_friction, links=links)
-        world.set_joint_positions(body, dict(zip(JOINT_NAMES, PARKED.tolist(), strict=True)) | self.hand.templates[0].opened)
+        world.set_joint_positions(body, dict(zip(JOINT_NAMES, self.q_home.tolist(), strict=True)) | self.hand.templates[0].opened)
         return body
 
     def flange_pose(self, T_base_hand: Float[np.ndarray, "4 4"]) -> Float[np.ndarray, "4 4"]:
@@ -61,14 +67,24 @@ class Selection:
     """The arm's motions for it."""
     skipped: tuple[tuple[Grasp, Unreachable], ...]
     """Better grasps, best first, each with the reason."""
+    place: PlacePlan | None = None
+    """The motions that put it down, where it was asked for."""
 
 
-def build_cell(folder: Path) -> RobotCell:
-    """The UR5 with the right Mia hand; its URDF is written to `folder`."""
+@dataclass(frozen=True)
+class Twins:
+    """The simulated arm and hand in a world."""
+
+    arm: SimulatedUR5
+    hand: SimulatedHand
+
+
+def build_cell(folder: Path, q_home: Float[np.ndarray, "6"] = PARKED) -> RobotCell:
+    """The UR5 with the right Mia hand, waiting at `q_home` (radians); its URDF is written to `folder`."""
     hand, mount = load_hand(HAND), load_mount(MIA_RIGHT_MOUNT)
     urdf = folder / f"ur5_{hand.name}.urdf"
     urdf.write_text(build_arm_with_hand(UR5_URDF, hand.urdf, mount))
-    return RobotCell(hand, mount, urdf)
+    return RobotCell(hand, mount, urdf, q_home)
 
 
 def select_grasp(
@@ -79,8 +95,13 @@ def select_grasp(
     generator: np.random.Generator,
     progress: Callable[[float], None],
     settings: MotionSettings | None = None,
+    spots: Sequence[Float[np.ndarray, "2"]] = (),
 ) -> Selection:
-    """Plans the grasps, best first, around the reconstructed objects and the plane z = 0, until one can be done."""
+    """Plans the grasps, best first, around the reconstructed objects and the plane z = 0, until one can be done.
+
+    With `spots` (x, y in the base frame, metres) a grasp can be done only if the object can also be put down at one of them.
+    """
+    settings = settings or MotionSettings()
     T_base_world = np.linalg.inv(T_world_base)
     skipped: list[tuple[Grasp, Unreachable]] = []
     with World() as world:
@@ -93,31 +114,44 @@ def select_grasp(
             progress(k / len(grasps))
             world.set_joint_positions(robot, grasp.preshape)
             T_base_hand = T_base_world @ grasp.T_world_hand
-            task = PickTask(cell.flange_pose(T_base_hand), T_base_hand[:3, 2], PARKED, frozenset({bodies[grasp.object_index]}))
+            task = PickTask(cell.flange_pose(T_base_hand), T_base_hand[:3, 2], cell.q_home, frozenset({bodies[grasp.object_index]}))
             plan = plan_pick(task, checker, generator, settings)
-            if isinstance(plan, PickPlan):
+            if isinstance(plan, PickPlan) and not len(spots):
                 return Selection(grasp, plan, tuple(skipped))
+            if isinstance(plan, PickPlan):
+                item = objects[grasp.object_index]
+                point = (T_base_world @ item.T_world_body @ item.solid.T_body_inertial)[:3, 3]
+                to_place = PlaceTask(spots, point, cell.q_home, bodies[grasp.object_index])
+                place = plan_place(task, plan, to_place, checker, generator, settings)
+                if isinstance(place, PlacePlan):
+                    return Selection(grasp, plan, tuple(skipped), place)
+                plan = place
             skipped.append((grasp, plan))
     return Selection(None, None, tuple(skipped))
 
 
 def carry_out(
     world: World, target: int, grasp: Grasp, plan: PickPlan, cell: RobotCell, camera: Camera, progress: Callable[[float], None]
-) -> tuple[ExecutionReport, list[tuple[UInt8[np.ndarray, "h w 3"], str]]]:
-    """Executes a planned grasp in the true world (base frame); returns what happened and a picture of each phase."""
-    robot = cell.add_to(world, np.eye(4))
-    simulation = Simulation(world)
-    motors = cell.hand.motors
-    efforts, velocities = ({name: getattr(motor, limit) for name, motor in motors.items()} for limit in ("effort", "velocity"))
+) -> tuple[ExecutionReport, list[tuple[UInt8[np.ndarray, "h w 3"], str]], Film]:
+    """Executes a planned grasp in the true world (base frame); returns what happened, a picture of each phase, and the film of it all."""
     film: list[tuple[np.ndarray, str]] = []
 
     def observe(phase: Phase) -> None:
         film.append((world.render(camera, lighting=LIGHTING).colour, phase.value))
         progress(len(film) / len(Phase))
 
-    arm, hand = SimulatedUR5(simulation, robot), SimulatedHand(simulation, robot, efforts | grasp.efforts, velocities)
+    moving = Film(world, scale_camera(camera, FILM_WIDTH / camera.width), seconds=FILM_SECONDS)
+    twins = make_twins(Simulation(world, moving.step), cell.add_to(world, np.eye(4)), cell, grasp)
     watch = SimulatedWatch(world, target)
-    return execute_pick(plan, grasp.preshape, grasp.closed, arm, hand, watch, observer=observe), film
+    report = execute_pick(plan, grasp.preshape, grasp.closed, twins.arm, twins.hand, watch, observer=observe)
+    return report, film, moving
+
+
+def make_twins(simulation: Simulation, robot: int, cell: RobotCell, grasp: Grasp) -> Twins:
+    """Arm and hand of a robot that `cell` added to the world, the hand as strong as the grasp wants it."""
+    motors = cell.hand.motors
+    efforts, velocities = ({name: getattr(motor, limit) for name, motor in motors.items()} for limit in ("effort", "velocity"))
+    return Twins(SimulatedUR5(simulation, robot), SimulatedHand(simulation, robot, efforts | grasp.efforts, velocities))
 
 
 def base_in_scene(scene: Scene, T_base_camera: torch.Tensor) -> Float[np.ndarray, "4 4"]:

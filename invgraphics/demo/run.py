@@ -14,9 +14,11 @@ from grasp_sim.search import SearchResult, SearchSettings, search_grasps
 from grasp_sim.solids import PlacedSolid, place_scene
 from grasp_sim.world import World
 from invgraphics.camera import Camera
+from invgraphics.commands.grasp_pictures import render_grasps
 from invgraphics.commands.pictures import render_pictures
 from invgraphics.datasets import GroundTruth, load_frame
 from invgraphics.demo.cell import RobotCell, Selection, base_in_scene, build_cell, carry_out, select_grasp
+from invgraphics.demo.film import encode_film
 from invgraphics.demo.table import place_camera, settle_toys, take_photograph, true_meshes, write_frame
 from invgraphics.demo.toys import TOYS, Toy
 from invgraphics.evaluation import ObjectResult, describe_result, score_objects
@@ -36,6 +38,8 @@ CAMERA = ((0.1, -0.15, 0.5), (0.5, 0.0, 0.02))
 FILM_EYE, FILM_TARGET = np.array([0.5, -0.42, 0.3]), np.array([-0.06, 0.0, 0.08])
 """The same of the camera that films the execution, from where the object stands."""
 
+_FILM_FRAME_SECONDS = 0.15
+"""For which the film shows each of its pictures."""
 _ALMOST = 0.99
 """What a stage shows at most before it has ended; what is left to do may grow."""
 
@@ -100,9 +104,10 @@ def run_demo(
             T_world_base = base_in_scene(reconstruction.scene, camera.T_world_camera)
             selection = select_grasp(solids, search.grasps, cell, T_world_base, generator, told)
         with stages.stage("execute") as told:
-            target, execution, film = _execute(world, bodies, reconstruction, selection, cell, told)
+            target, execution, film, moving = _execute(world, bodies, reconstruction, selection, cell, told)
     with stages.stage("report"):
-        grasp = GraspReport(search.grasps, film, execution.message, execution.outcome is Outcome.HELD)
+        drawn = render_grasps(reconstruction.scene, search.grasps, cell.hand)
+        grasp = GraspReport(search.grasps, film, execution.message, execution.outcome is Outcome.HELD, moving, drawn)
         shapes = {k: objects[index].scores for k, index in enumerate(reconstruction.mask_indices) if objects[index].scores is not None}
         write_report(out / "report.html", reconstruction, render_pictures(reconstruction), shapes, grasp)
     names, seconds = tuple(item.name for item in reconstruction.scene.objects), _all_seconds(stages.seconds, reconstruction)
@@ -121,7 +126,9 @@ def describe_demo(result: DemoResult, seed: int) -> dict[str, object]:
         "seconds": result.seconds,
         "trials": result.search.trials,
         "objects_without_grasp": {result.names[index]: why.message for index, why in result.search.failures.items()},
-        "skipped": [unreachable.message for _, unreachable in result.selection.skipped],
+        "skipped": [
+            {"reason": unreachable.reason.name.lower(), "message": unreachable.message} for _, unreachable in result.selection.skipped
+        ],
         "grasp": chosen,
         "target": result.target or None,
         "outcome": result.execution.outcome.name.lower(),
@@ -176,18 +183,19 @@ def _execute(
     selection: Selection,
     cell: RobotCell,
     progress: Callable[[float], None],
-) -> tuple[str, ExecutionReport, list]:
-    """Name of the target, what happened, and the film; on the true scene."""
+) -> tuple[str, ExecutionReport, list, bytes]:
+    """Name of the target, what happened, its phases in pictures, and its film (WebP); on the true scene."""
     if selection.grasp is None or selection.plan is None:
         reasons = sorted({unreachable.reason.value for _, unreachable in selection.skipped})
-        detail = "; ".join(reasons) or "the search found no grasp that works in simulation"
-        return "", ExecutionReport(Outcome.UNREACHABLE, f"{Outcome.UNREACHABLE.value}: {detail}", 0.0, 0.0), []
+        outcome = Outcome.UNREACHABLE if reasons else Outcome.NOTHING_GRASPABLE
+        message = f"{outcome.value}: {'; '.join(reasons)}" if reasons else outcome.value
+        return "", ExecutionReport(outcome, message, 0.0, 0.0), [], b""
     item = reconstruction.scene.objects[selection.grasp.object_index]
     target = bodies[reconstruction.mask_indices[selection.grasp.object_index]]
     centre = world.centre_of_mass(target)
     film_camera = place_camera(tuple(centre + FILM_EYE), tuple(centre + FILM_TARGET))
-    report, film = carry_out(world, target, selection.grasp, selection.plan, cell, film_camera, progress)
-    return item.name, report, film
+    report, film, moving = carry_out(world, target, selection.grasp, selection.plan, cell, film_camera, progress)
+    return item.name, report, film, encode_film(moving.frames, _FILM_FRAME_SECONDS)
 
 
 def _all_seconds(stages: dict[str, float], reconstruction: Reconstruction) -> dict[str, float]:

@@ -44,7 +44,7 @@ class Photograph:
     true_masks: Bool[np.ndarray, "n h w"]
     """Visible pixels of each toy."""
     boxes: Int[np.ndarray, "n 4"]
-    """x0, y0, x1, y1 around each toy, pixels."""
+    """x0, y0, x1, y1 around each toy, pixels; zeros for one that is not seen."""
 
 
 def settle_toys(world: World, toys: tuple[Toy, ...], folder: Path, generator: np.random.Generator) -> tuple[int, ...]:
@@ -82,26 +82,27 @@ def take_photograph(
     """One image by PyBullet's renderer, with the noise of a stereo camera."""
     noise = noise or StereoNoise()
     picture = world.render(camera, lighting=LIGHTING)
-    masks = np.stack([picture.bodies == body for body in bodies])
+    masks = picture.bodies == np.array(bodies, dtype=np.int64)[:, None, None]
     return Photograph(
         camera,
         add_colour_noise(picture.colour, noise, generator),
         add_depth_noise(picture.depth, noise, generator),
         noise.unit,
         masks,
-        np.stack([_box_around(mask) for mask in masks]),
+        np.array([_box_around(mask) for mask in masks], dtype=np.int64).reshape(-1, 4),
     )
 
 
-def write_frame(photograph: Photograph, folder: Path) -> None:
-    """As a frame folder with boxes: what a user would bring."""
+def write_frame(photograph: Photograph, folder: Path, boxes: bool = True) -> None:
+    """As a frame folder, with boxes if wanted: what a user would bring."""
     folder.mkdir(parents=True)
     camera = photograph.camera
     cv2.imwrite(str(folder / "rgb.png"), photograph.colour[..., ::-1])
     cv2.imwrite(str(folder / "depth.png"), photograph.depth)
     description = {"K": camera.K.tolist(), "width": camera.width, "height": camera.height, "depth_scale_m": photograph.depth_unit}
     (folder / "camera.json").write_text(json.dumps(description, indent=1) + "\n")
-    (folder / "boxes.json").write_text(json.dumps(photograph.boxes.tolist()) + "\n")
+    if boxes:
+        (folder / "boxes.json").write_text(json.dumps(photograph.boxes.tolist()) + "\n")
 
 
 def true_meshes(world: World, toys: tuple[Toy, ...], bodies: tuple[int, ...]) -> list[Mesh]:
@@ -120,6 +121,8 @@ def _draw_positions(count: int, generator: np.random.Generator) -> Float[np.ndar
 
 def _box_around(mask: np.ndarray) -> Int[np.ndarray, "4"]:
     """x0, y0, x1, y1 with the margin, within the image; pixel k covers [k, k + 1]."""
+    if not mask.any():
+        return np.zeros(4, dtype=np.int64)
     height, width = mask.shape
     rows, columns = np.flatnonzero(mask.any(axis=1)), np.flatnonzero(mask.any(axis=0))
     low = np.maximum([columns[0] - _BOX_MARGIN, rows[0] - _BOX_MARGIN], 0)

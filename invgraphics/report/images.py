@@ -156,6 +156,11 @@ def encode_jpeg(image: Image) -> str:
     return _encode(image, ".jpg", [cv2.IMWRITE_JPEG_QUALITY, 88])
 
 
+def encode_film(film: bytes) -> str:
+    """An animated WebP as a data URI."""
+    return f"data:image/webp;base64,{base64.b64encode(film).decode()}"
+
+
 def save_jpeg(image: Image, path: Path) -> None:
     """Writes the image to a JPEG file, for pages that hold too many pictures to carry them inside."""
     _, content = cv2.imencode(".jpg", np.ascontiguousarray(image[..., ::-1]), [cv2.IMWRITE_JPEG_QUALITY, 88])

@@ -37,6 +37,10 @@ class GraspReport:
     """How the execution ended, in words."""
     succeeded: bool | None = None
     """Whether it ended well; None where nothing was executed."""
+    film: bytes = b""
+    """The execution as an animated WebP."""
+    drawn: Image | None = None
+    """The scene with the best grasps drawn on it."""
 
 
 def write_report(
@@ -57,7 +61,7 @@ def write_report(
     ]
     if grasp is not None:
         labels = [label_object(reconstruction, index) for index in range(len(reconstruction.scene.objects))]
-        sections.append(describe_grasps(labels, grasp.grasps, grasp.filmstrip, grasp.outcome, grasp.succeeded))
+        sections.append(describe_grasps(labels, grasp.grasps, grasp.filmstrip, grasp.outcome, grasp.succeeded, grasp.film, grasp.drawn))
     sections += [describe_convergence(reconstruction.history), describe_timings(reconstruction.seconds, reconstruction.peak_memory_bytes)]
     camera = reconstruction.observation.camera
     subtitle = f"{camera.width} × {camera.height} pixels · {len(reconstruction.observation.masks)} masks"

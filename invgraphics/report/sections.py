@@ -23,6 +23,7 @@ from invgraphics.report.images import (
     crop_square,
     depth_range,
     diverging_colours,
+    encode_film,
     encode_png,
     heat_colours,
     label_masks,
@@ -189,14 +190,24 @@ def describe_grasps(
     filmstrip: Sequence[tuple[Image, str]] = (),
     outcome: str = "",
     succeeded: bool | None = None,
+    film: bytes = b"",
+    drawn: Image | None = None,
 ) -> str:
-    """Ranked grasps (best first), the execution as a strip of pictures (image, caption), and how it ended, in words.
+    """Ranked grasps (best first), in a table and `drawn` on the scene; the execution as a film (WebP) and a strip of pictures (image,
+    caption); how it ended, in words.
 
     `labels` are those of the scene's objects; `succeeded` colours the outcome.
     """
     parts = []
     if outcome:
         parts.append(message(outcome, {None: "info", True: "good", False: "bad"}[succeeded]))
+    large = []
+    if drawn is not None:
+        large.append(figure(encode_png(drawn), "up to three grasps of each object, the best filled, with its rank"))
+    if film:
+        large.append(figure(encode_film(film), "the execution, faster than it was"))
+    if large:
+        parts.append(grid(large, 2))
     if filmstrip:
         parts.append(grid([figure(encode_png(image), caption) for image, caption in filmstrip], _strip_columns(len(filmstrip))))
     if grasps:

@@ -8,15 +8,16 @@ import numpy as np
 import pytest
 import torch
 
-from grasp_sim.hands import ASSETS
+from grasp_sim.hands import ASSETS, load_hand
 from invgraphics.camera import Camera
 from invgraphics.cli import main
-from invgraphics.grasp import load_grasps
+from invgraphics.commands.grasp_pictures import draw_grasps
+from invgraphics.grasp import Grasp, load_grasps
 from invgraphics.observation import Observation
 from invgraphics.output import save_reconstruction
 from invgraphics.reconstruction import Reconstruction
 from invgraphics.scene import Material, Plane, Scene, SceneObject
-from tests.grasp_sim.shapes import make_box
+from tests.grasp_sim.shapes import look_at, make_box
 
 GREY = Material(torch.full((3,), 0.5), torch.tensor(0.0), torch.tensor(0.5))
 
@@ -104,3 +105,22 @@ def test_bad_input_is_one_line(tmp_path: Path, capsys: pytest.CaptureFixture) ->
 def test_a_scene_without_a_plane_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
     write_scene(tmp_path / "out")
     assert "no support plane" in complaint([str(tmp_path / "out")], capsys)
+
+
+def test_the_best_grasps_are_drawn_where_their_hands_are() -> None:
+    """Seen from above, the drawn hand covers the pixel of its palm and little of the rest."""
+    hand = load_hand("parallel_jaw")
+    K = torch.tensor([[300.0, 0.0, 159.5], [0.0, 300.0, 119.5], [0.0, 0.0, 1.0]], dtype=torch.float64)
+    camera = look_at((0.0, -0.4, 0.8), (0.0, 0.0, 0.0), K, (240, 320))
+    T_world_hand = np.diag([1.0, -1.0, -1.0, 1.0])
+    T_world_hand[:3, 3] = 0.05, 0.0, 0.05
+    template = hand.templates[0]
+    grasp = Grasp(hand.name, 0, T_world_hand, template.opened, template.closed, 0.05, 1.0, 4)
+    image = np.full((240, 320, 3), 128, dtype=np.uint8)
+    drawn = draw_grasps(image, camera, [grasp], hand)
+    changed = (drawn != image).any(-1)
+    palm = torch.as_tensor(T_world_hand[:3, 3] - 0.06 * T_world_hand[:3, 2])[None]
+    ((u, v),) = camera.project(palm)[0].round().int().tolist()
+    assert changed[v, u]
+    assert 0.005 < changed.mean() < 0.2
+    assert (image == 128).all()

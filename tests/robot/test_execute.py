@@ -1,13 +1,16 @@
 """The guarded sequence: on a simple scene that is known, with arm and hand simulated, and its verdicts on every way to end."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 
 import numpy as np
 import pytest
+import trimesh
+from scipy.spatial.transform import Rotation
 
 from grasp_sim.hands import Hand, load_hand
 from grasp_sim.world import World
+from invgraphics.geometry.mesh import mesh_from_trimesh
 from robot.assembly import MIA_RIGHT_MOUNT, UR5_URDF, HandMount, build_arm_with_hand, load_mount
 from robot.execute import ExecutionReport, ExecutionSettings, MotionStoppedError, Outcome, Phase, execute_pick
 from robot.kinematics import JOINT_NAMES, UR5_LIMITS
@@ -105,18 +108,38 @@ def test_ur5_and_mia_lift_a_box_and_hold_it(world: World, urdf: Path, mia: Hand,
     assert report.rise == pytest.approx(plan.lift_height, abs=0.02)
     assert report.pushed < 0.002
     assert world.pose(box)[2, 3] == pytest.approx(BOX[2] + report.rise)
-    assert phases == list(Phase)
+    assert phases == list(Phase)[: list(Phase).index(Phase.HELD) + 1]
 
 
 def test_a_hand_that_does_not_close_lifts_nothing_and_says_so(world: World, urdf: Path, mia: Hand, plan: PickPlan) -> None:
     report = run(world, urdf, mia, plan, add_box(world), preshape(mia))
     assert report.outcome is Outcome.NEVER_LIFTED
     assert abs(report.rise) < 0.005
+    assert report.reached is Phase.CLOSED
+    assert "mm in the hand" in report.message
 
 
 def test_an_object_heavier_than_the_hand_can_hold_is_not_held(world: World, urdf: Path, mia: Hand, plan: PickPlan) -> None:
     report = run(world, urdf, mia, plan, add_box(world, mass=8.0), mia.template("tridigital").closed)
     assert report.outcome in (Outcome.NEVER_LIFTED, Outcome.SLIPPED)
+    assert report.reached is Phase.CLOSED
+    assert "in the hand" in report.message or "went on closing" in report.message
+
+
+def test_a_ball_that_rolls_off_a_ramp_is_not_reached_for(world: World, urdf: Path, mia: Hand, plan: PickPlan) -> None:
+    """It is gone before the hand comes near: the approach is never begun."""
+    ramp = np.eye(4)
+    ramp[:3, :3] = Rotation.from_euler("x", 25, degrees=True).as_matrix()
+    ramp[:3, 3] = [0.5, 0.1, 0.02]
+    world.add_box([0.05, 0.05, 0.002], ramp)
+    T_world_ball = np.eye(4)
+    T_world_ball[:3, 3] = ramp[:3, 3] + 0.024 * ramp[:3, 2]
+    ball = world.add_mesh(mesh_from_trimesh(trimesh.creation.icosphere(3, 0.02)), T_world_ball)
+    phases: list[Phase] = []
+    report = run(world, urdf, mia, plan, ball, mia.template("tridigital").closed, phases.append)
+    assert report.outcome is Outcome.ROLLED_AWAY, report.message
+    assert "before the hand came near" in report.message
+    assert phases == [Phase.START, Phase.PREGRASP]
 
 
 def test_an_arm_that_hits_something_unforeseen_is_stopped(world: World, urdf: Path, mia: Hand, plan: PickPlan) -> None:
@@ -163,10 +186,11 @@ class ScriptedRobot:
     def motor_positions(self) -> dict[str, float]:
         return {}
 
-    def follow(self, trajectory: Trajectory) -> None:
+    def follow(self, trajectory: Trajectory, until: Callable[[], bool] | None = None) -> bool:
         self._moves += 1
         if self._stops and self._moves == 2:
             raise MotionStoppedError("elbow_joint was 20 degrees behind")
+        return True
 
     def wait(self, seconds: float) -> None:
         self._moves += 1
