@@ -66,8 +66,8 @@ class Ungrasped:
     """The reason with its particulars, for a person."""
 
 
-def save_grasps(grasps: Sequence[Grasp], path: Path, ungrasped: Mapping[int, Ungrasped] | None = None) -> None:
-    """Writes grasps as JSON, in the given order (best first), and the objects without one by index, each with the reason."""
+def save_grasps(grasps: Sequence[Grasp], path: Path) -> None:
+    """Writes grasps as a JSON list, in the given order (best first)."""
     rows = [
         {
             "hand": grasp.hand,
@@ -83,12 +83,17 @@ def save_grasps(grasps: Sequence[Grasp], path: Path, ungrasped: Mapping[int, Ung
         }
         for grasp in grasps
     ]
+    path.write_text(json.dumps(rows, indent=1, allow_nan=False) + "\n")
+
+
+def save_search(grasps: Sequence[Grasp], ungrasped: Mapping[int, Ungrasped], folder: Path) -> None:
+    """Writes `grasps.json`, the list of grasps, and `grasp_search.json`: the outcome, and why objects by index have no grasp."""
+    save_grasps(grasps, folder / "grasps.json")
     missing = [
-        {"object_index": index, "reason": each.reason.name.lower(), "message": each.message}
-        for index, each in sorted((ungrasped or {}).items())
+        {"object_index": index, "reason": each.reason.name.lower(), "message": each.message} for index, each in sorted(ungrasped.items())
     ]
-    content = {"outcome": "found" if rows else "nothing_graspable", "grasps": rows, "objects_without_grasp": missing}
-    path.write_text(json.dumps(content, indent=1, allow_nan=False) + "\n")
+    content = {"outcome": "found" if grasps else "nothing_graspable", "objects_without_grasp": missing}
+    (folder / "grasp_search.json").write_text(json.dumps(content, indent=1) + "\n")
 
 
 def load_grasps(path: Path) -> list[Grasp]:
@@ -105,5 +110,5 @@ def load_grasps(path: Path) -> list[Grasp]:
             row["trials"],
             row.get("efforts", {}),
         )
-        for row in json.loads(path.read_text())["grasps"]
+        for row in json.loads(path.read_text())
     ]

@@ -53,7 +53,7 @@ def test_what_happened_is_written_and_printed(cleared, capsys: pytest.CaptureFix
     out, result, _ = cleared
     content = json.loads((out / "clear.json").read_text())
     assert content["objects"] == [{"name": "block", "attempts": 1, "outcome": "placed"}]
-    assert json.loads((out / "look_00" / "grasps.json").read_text())["outcome"] == "found"
+    assert json.loads((out / "look_00" / "grasp_search.json").read_text())["outcome"] == "found"
     animation = cv2.imreadanimation(str(out / "clear.webp"))[1]
     assert len(animation.frames) > 20
     assert (out / "clear.webp").stat().st_size < 1.5e6

@@ -17,7 +17,7 @@ from grasp_sim.search import SearchResult, SearchSettings, search_grasps
 from grasp_sim.solids import PlacedSolid, place_scene
 from invgraphics.commands.grasp_pictures import render_grasps, save_picture
 from invgraphics.errors import InputError
-from invgraphics.grasp import Grasp, save_grasps
+from invgraphics.grasp import Grasp, save_search
 from invgraphics.output import load_samples, load_scene
 
 _ROWS_SHOWN = 12
@@ -57,7 +57,7 @@ def run(arguments: argparse.Namespace) -> int:
     settings = SearchSettings(max_trials=arguments.max_trials, max_seconds=arguments.max_seconds, engine=arguments.engine)
     with TrialPool(arguments.processes) as pool, _show_progress(Console(stderr=True)) as progress:
         result = search_grasps(objects, hand, indices=indices, seed=arguments.seed, settings=settings, pool=pool, progress=progress)
-    save_grasps(result.grasps, path, result.failures)
+    save_search(result.grasps, result.failures, arguments.out)
     save_picture(render_grasps(scene, result.grasps, hand), arguments.out / "grasps.png")
     _print_result(Console(highlight=False), result, objects, path)
     return 0 if result.ranked else 1

@@ -21,7 +21,7 @@ from invgraphics.demo.run import CAMERA, SEARCH
 from invgraphics.demo.table import Photograph, place_camera, settle_toys, take_photograph, write_frame
 from invgraphics.demo.toys import TOYS, Toy
 from invgraphics.errors import InputError
-from invgraphics.grasp import save_grasps
+from invgraphics.grasp import save_search
 from invgraphics.output import save_reconstruction, write_json
 from invgraphics.plane import find_support_plane
 from invgraphics.segment.proposals import propose_masks
@@ -185,7 +185,7 @@ def _attempt(
         return Attempt(number, "", Outcome.NOTHING_GRASPABLE, seen.problem, None) if seen.problem else None
     progress(stage, 0.4)
     found = search_grasps(seen.objects, cell.robot.hand, seed=seed + number, settings=search, pool=pool)
-    save_grasps(found.grasps, folder / "grasps.json", found.failures)
+    save_search(found.grasps, found.failures, folder)
     progress(stage, 0.7)
     spots = cell.free_spots()
     selection = select_grasp(seen.objects, found.grasps, cell.robot, seen.T_scene_base, cell.generator, lambda fraction: None, spots=spots)

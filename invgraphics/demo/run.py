@@ -23,7 +23,7 @@ from invgraphics.demo.table import place_camera, settle_toys, take_photograph, t
 from invgraphics.demo.toys import TOYS, Toy
 from invgraphics.evaluation import ObjectResult, describe_result, score_objects
 from invgraphics.geometry.mesh import load_mesh
-from invgraphics.grasp import save_grasps
+from invgraphics.grasp import save_search
 from invgraphics.output import save_reconstruction, write_json
 from invgraphics.reconstruction import Reconstruction
 from invgraphics.report import GraspReport, write_report
@@ -99,7 +99,7 @@ def run_demo(
             objects = _score(reconstruction, truths, out, seed)
         cell = build_cell(out / "truth")
         solids, search = _search(reconstruction, cell.hand, seed, search_settings, stages)
-        save_grasps(search.grasps, out / "reconstruction" / "grasps.json", search.failures)
+        save_search(search.grasps, search.failures, out / "reconstruction")
         with stages.stage("plan the arm's motion") as told:
             T_world_base = base_in_scene(reconstruction.scene, camera.T_world_camera)
             selection = select_grasp(solids, search.grasps, cell, T_world_base, generator, told)

@@ -37,9 +37,8 @@ def write_scene(out: Path, plane: Plane | None = None, size: tuple[float, float,
 def test_grasps_are_written_best_first(tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
     write_scene(tmp_path / "out", Plane(GREY))
     assert main(["grasp", str(tmp_path / "out"), "--max-trials", "12", "--processes", "1"]) == 0
-    content = json.loads((tmp_path / "out" / "grasps.json").read_text())
-    assert (content["outcome"], content["objects_without_grasp"]) == ("found", [])
-    rows = content["grasps"]
+    assert json.loads((tmp_path / "out" / "grasp_search.json").read_text()) == {"outcome": "found", "objects_without_grasp": []}
+    rows = json.loads((tmp_path / "out" / "grasps.json").read_text())
     names = {"hand", "object_index", "T_world_hand", "preshape", "closed", "width", "success_rate", "trials", "success_interval", "efforts"}
     assert names == rows[0].keys()
     grasps = load_grasps(tmp_path / "out" / "grasps.json")
@@ -75,8 +74,9 @@ def test_a_hand_from_a_users_folder_grasps(tmp_path: Path) -> None:
 def test_nothing_graspable_is_told_by_name(hand: str, size: tuple, reason: str, words: str, tmp_path: Path, capsys) -> None:
     write_scene(tmp_path, Plane(GREY), size)
     assert main(["grasp", str(tmp_path), "--hand", hand, "--processes", "1"]) == 1
-    content = json.loads((tmp_path / "grasps.json").read_text())
-    assert (content["outcome"], content["grasps"]) == ("nothing_graspable", [])
+    assert json.loads((tmp_path / "grasps.json").read_text()) == []
+    content = json.loads((tmp_path / "grasp_search.json").read_text())
+    assert content["outcome"] == "nothing_graspable"
     (missing,) = content["objects_without_grasp"]
     assert (missing["object_index"], missing["reason"]) == (0, reason)
     assert words in missing["message"]
