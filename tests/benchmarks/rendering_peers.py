@@ -151,7 +151,7 @@ def _pytorch3d_step(subdivisions: int, size: tuple[int, int]) -> Callable[[], No
 BACKENDS = ("nvdiffrast", "warp")
 DISTRIBUTIONS = {"warp": "warp-lang"}
 PEERS: dict[str, tuple[Callable[[int, tuple[int, int]], Callable], int, tuple[int, int]]] = {
-    "mitsuba": (_mitsuba_step, 3, (128, 128)),
+    "mitsuba": (_mitsuba_step, 4, (480, 640)),
     "deodr": (_deodr_step, 4, (480, 640)),
     "pytorch3d": (_pytorch3d_step, 4, (480, 640)),
     **{name: (partial(_backend_step, name), 4, (480, 640)) for name in BACKENDS},
