@@ -16,6 +16,8 @@ from invgraphics.scene import Scene, SceneObject
 
 COLLISION_MARGIN = 1e-3
 """Metres by which Bullet rounds a convex piece outward; pieces are inset by as much, where they are thick enough."""
+_THINNEST = 1e-6
+"""Metres: thickness of what counts as flat."""
 _MAX_PIECE_VERTICES = 100
 
 
@@ -100,7 +102,9 @@ def build_solid(mesh: Mesh, *, bulge: float = DEFAULT_BULGE, max_pieces: int = 3
     if solid is None:
         raise InputError(f"a mesh of {len(faces)} faces is not a closed surface with its faces outward: physics needs a solid")
     simple = simplify(solid)
-    pieces = tuple(_collision_piece(hull) for hull in decompose(simple, bulge=bulge, max_pieces=max_pieces))
+    hulls = decompose(simple, bulge=bulge, max_pieces=max_pieces)
+    largest = max(hulls, key=Manifold.volume)
+    pieces = tuple(_collision_piece(hull) for hull in hulls if hull is largest or not _is_sliver(hull))
     surface = trimesh.Trimesh(vertices, faces, process=False)
     moments, axes = np.linalg.eigh(surface.moment_inertia)
     axes[:, 2] *= np.sign(np.linalg.det(axes))
@@ -151,6 +155,11 @@ def _polyhedron(solid: Manifold) -> Polyhedron:
     return Polyhedron(np.array(mesh.vert_properties, dtype=np.float64)[:, :3], np.array(mesh.tri_verts, dtype=np.int64))
 
 
+def _is_sliver(hull: Manifold) -> bool:
+    """Whether a hull is as good as flat: where a surface folds onto itself, cuts leave such, and nothing can lie inside them."""
+    return hull.volume() < _THINNEST / 2 * hull.surface_area()
+
+
 def _collision_piece(hull: Manifold) -> Polyhedron:
     """A hull as Bullet shall have it: few corners, and with Bullet's margin around it of the hull's volume."""
     points = _thinned(_inset(_polyhedron(hull).vertices, COLLISION_MARGIN))
@@ -189,7 +198,7 @@ def _inset(points: Float[np.ndarray, "n 3"], margin: float) -> Float[np.ndarray,
     equations = ConvexHull(points).equations
     centre = points.mean(0)
     depth = float(-(equations[:, :3] @ centre + equations[:, 3]).max())
-    if depth <= 0:
+    if depth < _THINNEST:
         return points
     shifted = np.unique(np.round(equations, 9), axis=0)
     shifted[:, 3] += min(margin, 0.6 * depth)

@@ -33,6 +33,14 @@ def test_a_convex_shape_is_one_piece(mesh: Mesh) -> None:
     assert len(build_solid(mesh).pieces) == 1
 
 
+def test_a_flap_without_thickness_is_no_piece_and_no_error() -> None:
+    """A cube with a sheet of a nanometre at its foot, as an underside laid on the table may leave."""
+    cube, sheet = trimesh.creation.box((0.04, 0.04, 0.04)), trimesh.creation.box((0.04, 0.04, 2e-9))
+    sheet.apply_translation([0.04, 0, -0.02])
+    solid = build_solid(mesh_from_trimesh(trimesh.util.concatenate([cube, sheet]), dtype=torch.float64))
+    assert max(np.abs(piece.vertices).max() for piece in solid.pieces) < 0.021
+
+
 def test_the_inside_of_a_bowl_stays_open_and_its_wall_closed() -> None:
     radius, wall = 0.06, 0.004
     pieces = build_solid(make_bowl(radius, wall)).pieces
