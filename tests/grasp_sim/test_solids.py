@@ -37,7 +37,7 @@ def test_a_convex_shape_is_one_piece(mesh: Mesh) -> None:
 def test_a_piece_as_good_as_flat_is_told_and_does_not_stop_the_others() -> None:
     """Half a nanometre thick, as an underside laid on the table leaves: too thin for the intersection of its half-spaces."""
     flat = np.random.default_rng(0).uniform(-0.02, 0.02, (12, 3)) * [1, 1, 0]
-    sheet = np.concatenate([flat, flat + [0, 0, 5e-10]])
+    sheet = np.concatenate([flat, flat + np.array([0, 0, 5e-10])])
     np.testing.assert_array_equal(_inset(sheet, 1e-3), sheet)
     assert _is_sliver(Manifold.cube((0.04, 0.04, 1e-7)))
     assert not _is_sliver(Manifold.cube((0.04, 0.04, 1e-4)))
