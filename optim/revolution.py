@@ -93,6 +93,7 @@ def find_symmetry_axis(view: ObjectView, generator: np.random.Generator) -> Symm
     points, normals = view.points[chosen], view.normals[chosen]
     proposed = [axis for axis in propose_axes(points, normals, generator) if _is_seen_from_aside(view, points, axis[1])]
     axes = [_refine(view, points, normals, proposed, tilts=True)] if proposed else []
+    axes = [axis for axis in axes if _is_seen_from_aside(view, points, axis.direction)]
     if view.has_plane:
         axes.append(_refine(view, points, normals, _upright_grid(points), tilts=False))
     return max(axes, key=lambda axis: axis.score + _UPRIGHT_BONUS * axis.is_upright, default=None)
