@@ -6,7 +6,7 @@ import numpy as np
 
 from invgraphics.geometry.isosurface import build_lattice
 from invgraphics.geometry.remesh import simplify, smooth_taubin
-from optim.completion import measure_misfit, measure_violation
+from optim.completion import find_accepted_misfit, measure_unexplained
 from optim.hypotheses import TRUNCATED_AWAY, Hypothesis, Workspace, bound_shadow, bound_shell, bound_slender, build_hypothesis
 from optim.object_view import ObjectView
 from optim.revolution import SymmetryAxis, bound_revolution, find_symmetry_axis, measure_radius, measure_span
@@ -20,9 +20,6 @@ _REACH = 0.35
 _THINNEST = 0.004
 _TOLERANCE = 0.003
 _RIPPLE_PASSES = 6
-_ACCEPTED, _ACCEPTED_SHARE, _ACCEPTED_NOISE = 0.0008, 0.008, 1.3
-"""Misfit and violation of a superquadric that count as one: metres, a share of the visible extent, noise levels; the largest counts.
-As in `completion`, where a superquadric is taken up to there."""
 _CONTRADICTED = 0.11
 """Share of a turned surface in space seen to be empty that counts as one."""
 _DOUBTS = {"shadow": 2.5, "shell": 4.0}
@@ -120,9 +117,7 @@ def _doubt_primitive(
     whole = build_hypothesis("superquadric", replace(workspace, carved=below), field)
     if whole is None or fitting is None:
         return np.inf
-    unexplained = max(measure_misfit(view, whole, generator) - measure_misfit(view, fitting, generator), 0.0)
-    unexplained += measure_violation(view, whole, generator)
-    return unexplained / max(_ACCEPTED, _ACCEPTED_SHARE * float(np.linalg.norm(np.ptp(view.points, axis=0))), _ACCEPTED_NOISE * view.noise)
+    return measure_unexplained(view, whole, fitting, generator) / find_accepted_misfit(view)
 
 
 def _thin_out(shape: Hypothesis) -> Hypothesis:

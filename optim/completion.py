@@ -83,10 +83,8 @@ def choose_hypothesis(view: ObjectView, generator: np.random.Generator, options:
     whole = _build_primitive(view, fit_superquadrics(view, generator, options.silhouette)[0]) if options.superquadrics else None
     unexplained = np.inf
     if whole is not None and not _is_thinner_than_seen(whole, workspace):
-        unexplained = max(measure_misfit(view, whole, generator) - measure_misfit(view, shadow, generator), 0.0)
-        unexplained += measure_violation(view, whole, generator)
-    relative = _ACCEPTED_RELATIVE_MISFIT / len(view.images)  # The more is seen, the less a primitive's unseen side makes up for.
-    accepted = max(_ACCEPTED_MISFIT, relative * _extent(view.points), _ACCEPTED_NOISE_LEVELS * view.noise)
+        unexplained = measure_unexplained(view, whole, shadow, generator)
+    accepted = find_accepted_misfit(view)
     if unexplained < accepted / 2:
         return whole
     if axis is not None and axis.is_plausible:
@@ -109,6 +107,18 @@ def build_candidates(view: ObjectView, generator: np.random.Generator) -> list[H
     candidates = [build_hypothesis(name, workspace, bound) for name, bound in bounds.items()]
     candidates += [_build_primitive(view, fit_superquadrics(view, generator)[0]), build_hull(view.points)]
     return [coarsen(candidate) for candidate in candidates if candidate is not None]
+
+
+def measure_unexplained(view: ObjectView, whole: Hypothesis, fitting: Hypothesis, generator: np.random.Generator) -> float:
+    """What a primitive leaves unexplained, metres: its misfit beyond that of a shape that follows the image, and its violation."""
+    beyond = max(measure_misfit(view, whole, generator) - measure_misfit(view, fitting, generator), 0.0)
+    return beyond + measure_violation(view, whole, generator)
+
+
+def find_accepted_misfit(view: ObjectView) -> float:
+    """Metres that a primitive may leave unexplained; the more is seen, the less its unseen side makes up for."""
+    relative = _ACCEPTED_RELATIVE_MISFIT / len(view.images)
+    return max(_ACCEPTED_MISFIT, relative * _extent(view.points), _ACCEPTED_NOISE_LEVELS * view.noise)
 
 
 def measure_misfit(view: ObjectView, hypothesis: Hypothesis, generator: np.random.Generator) -> float:
