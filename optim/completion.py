@@ -101,10 +101,12 @@ def build_candidates(view: ObjectView, generator: np.random.Generator) -> list[H
     wall = bound_shell(workspace, max(_THINNEST, 2 * workspace.lattice.spacing))
     floor = 0.0 if view.has_plane else float(view.points[:, 2].min())
     below = np.maximum(bound_shadow(workspace, generator, floor), bound_slender(workspace))
-    bounds = {"shell": wall, "shadow": np.minimum(below, wall)}
+    candidates = [
+        build_hypothesis("shell", workspace, wall),
+        build_hypothesis("shadow", workspace, np.minimum(below, wall), _SHADOW_SMOOTHING),
+    ]
     if axis is not None:
-        bounds["revolution"] = np.minimum(bound_revolution(workspace, axis), wall)
-    candidates = [build_hypothesis(name, workspace, bound) for name, bound in bounds.items()]
+        candidates.append(build_hypothesis("revolution", workspace, np.minimum(bound_revolution(workspace, axis), wall)))
     candidates += [_build_primitive(view, fit_superquadrics(view, generator)[0]), build_hull(view.points)]
     return [coarsen(candidate) for candidate in candidates if candidate is not None]
 
