@@ -43,6 +43,8 @@ _MISFIT_CAP = 0.01
 _FREE_TOLERANCE = 0.003
 _ACCEPTED_MISFIT = 0.0008
 _ACCEPTED_RELATIVE_MISFIT = 0.008
+_ACCEPTED_OVER_REVOLUTION = 0.65
+"""Share of the accepted misfit within which a primitive is taken even where a revolution is plausible."""
 _ACCEPTED_NOISE_LEVELS = 1.3
 _THINNEST = 0.004
 """Metres: no visible surface belongs to anything thinner."""
@@ -85,7 +87,7 @@ def choose_hypothesis(view: ObjectView, generator: np.random.Generator, options:
     if whole is not None and not _is_thinner_than_seen(whole, workspace):
         unexplained = measure_unexplained(view, whole, shadow, generator)
     accepted = find_accepted_misfit(view)
-    if unexplained < accepted / 2:
+    if unexplained < _ACCEPTED_OVER_REVOLUTION * accepted:
         return whole
     if axis is not None and axis.is_plausible:
         turned = build_hypothesis("revolution", workspace, np.minimum(bound_revolution(workspace, axis), wall))

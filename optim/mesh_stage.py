@@ -11,13 +11,14 @@ from torch import Tensor
 
 from invgraphics.camera import Camera
 from invgraphics.geometry.cage import mean_value_coordinates, sphere_cage
-from invgraphics.geometry.mesh import Mesh, uniform_laplacian, vertex_normals
+from invgraphics.geometry.mesh import Mesh, uniform_laplacian
 from invgraphics.losses import bend, compare_depths, miss_contact, penetrate_plane
 from invgraphics.parameters import Diffused
 from invgraphics.transforms import invert, transform_points
 from optim.minimize import Limits
 from optim.object_view import ObjectView
 from optim.obstacles import Obstacle
+from optim.standing import STANDS_WITHIN, lay_flat
 from optim.stages import LossTerm, Stage, StageResult, Values, run_stage
 from optim.steppers import Adam
 from renderers.rasterize import Rasterizer, build_topology
@@ -31,12 +32,6 @@ _NEIGHBOURHOOD = 4.0
 """Squared radius, in cage edges, of what moves together (see `Diffused`)."""
 _LEARNING_RATE = 0.008
 """Of Adam, as a share of the object's largest half extent."""
-_STANDS_WITHIN = 0.006
-"""Metres over the plane within which the lowest vertex of a completion says that the object stands on it."""
-_FLATTENED_SHARE, _FLATTENED_MOST = 0.03, 0.003
-"""Height over its lowest point, as a share of an object's height, and at most in metres, in which its underside is laid on the plane."""
-_FACES_DOWN = -0.3
-"""Largest z of the normals of an underside."""
 _LIMITS = Limits(iterations=80, patience=12, tolerance=2e-3)
 
 
@@ -186,21 +181,10 @@ def fit_cage(
     )
     result = run_stage(stage, {"cage": rest})
     deformed = replace(mesh, vertices=weights @ result.values["cage"])
-    return _lay_flat(deformed, T_world_object) if has_plane else deformed, result
-
-
-def _lay_flat(mesh: Mesh, T_world_object: Float[Tensor, "4 4"]) -> Mesh:
-    """The mesh (object frame), flat where it stands on the support plane: as nothing there was seen, what keeps it standing is likeliest.
-
-    Whatever lies below the plane is raised onto it. Of what stands on it, the underside is lowered onto it where it is near.
-    """
-    world = transform_points(T_world_object, mesh.vertices)
-    height = world[:, 2]
-    near = min(_FLATTENED_SHARE * float(height.max()), _FLATTENED_MOST) if height.min() < _STANDS_WITHIN else 0.0
-    faces_down = vertex_normals(world, mesh.faces)[:, 2] < _FACES_DOWN
-    height = torch.where(faces_down & (height < height.min().clamp(min=0) + near), 0.0, height.clamp(min=0))
-    raised = torch.cat([world[:, :2], height[:, None]], dim=1)
-    return replace(mesh, vertices=transform_points(invert(T_world_object), raised))
+    if has_plane:
+        world = transform_points(T_world_object, deformed.vertices)
+        deformed = replace(deformed, vertices=transform_points(invert(T_world_object), lay_flat(world, deformed.faces)))
+    return deformed, result
 
 
 def _build_prediction(
@@ -273,7 +257,7 @@ def _build_contact_terms(
     terms = []
     if has_plane:
         terms.append(LossTerm("support", weights.support, lambda mesh: penetrate_plane(mesh.vertices[:, 2]) / scale))
-    if has_plane and start[:, 2].min() < _STANDS_WITHIN:
+    if has_plane and start[:, 2].min() < STANDS_WITHIN:
         terms.append(LossTerm("contact", weights.contact, lambda mesh: miss_contact(mesh.vertices[:, 2]) / scale))
     if obstacles:
         terms.append(LossTerm("separation", weights.separation, lambda mesh: _measure_depth_in(obstacles, mesh.vertices) / scale))
