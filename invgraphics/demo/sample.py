@@ -10,8 +10,7 @@ from invgraphics.datasets import GroundTruth, load_frame
 from invgraphics.demo.run import CAMERA, describe_truth
 from invgraphics.demo.table import place_camera, settle_toys, take_photograph, write_frame
 from invgraphics.demo.toys import TOYS, Toy
-from invgraphics.errors import InputError
-from invgraphics.output import save_reconstruction
+from invgraphics.output import claim_output_folder, save_reconstruction
 from invgraphics.segment import mask_objects
 from optim.reconstruct import Progress, reconstruct
 
@@ -35,20 +34,17 @@ def photograph_toys(folder: Path, toys: tuple[Toy, ...] = SAMPLE_TOYS, seed: int
         return describe_truth(world, toys, bodies, camera)
 
 
-def make_sample(folder: Path, seed: int = 0, progress: Progress = lambda stage, fraction: None) -> Path:
-    """`folder`/reconstruction, a reconstructed scene; what is there already is taken as it is, else two toys are photographed for it.
-
-    Notebook 00 writes the same two folders, perhaps of an image of your own: then this returns your scene.
+def make_sample(folder: Path, seed: int = 0, progress: Progress = lambda stage, fraction: None) -> tuple[Path, Path]:
+    """The frame folder and the reconstruction of two toys; what an earlier call left in `folder` is taken as it is.
 
     Raises:
-        InputError: the folder has a frame without a finished reconstruction, which may be anyone's.
+        InputError: the folder holds something, but no finished sample.
     """
-    reconstruction = folder / RECONSTRUCTION_FOLDER
+    frame, reconstruction = folder / FRAME_FOLDER, folder / RECONSTRUCTION_FOLDER
     if (reconstruction / "scene.json").is_file():
-        return reconstruction
-    if (folder / FRAME_FOLDER).exists():
-        raise InputError(f"{folder} holds a frame without a finished reconstruction; remove it, or reconstruct {folder / FRAME_FOLDER}")
+        return frame, reconstruction
+    claim_output_folder(folder, overwrite=False)
     photograph_toys(folder, seed=seed)
-    observation = mask_objects(load_frame(folder / FRAME_FOLDER), torch.Generator().manual_seed(seed))
+    observation = mask_objects(load_frame(frame), torch.Generator().manual_seed(seed))
     save_reconstruction(reconstruct(observation, seed=seed, progress=progress), reconstruction)
-    return reconstruction
+    return frame, reconstruction

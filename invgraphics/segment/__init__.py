@@ -2,12 +2,14 @@
 
 from invgraphics.segment.boxes import DepthColourSegmenter, Segmenter
 from invgraphics.segment.clicks import DepthColourPrompts, Prompt, PromptSegmenter
+from invgraphics.segment.editor import MaskEditor
 from invgraphics.segment.proposals import ProposalLimits, propose_masks
 from invgraphics.segment.select import mask_objects
 
 __all__ = [
     "DepthColourPrompts",
     "DepthColourSegmenter",
+    "MaskEditor",
     "Prompt",
     "PromptSegmenter",
     "ProposalLimits",
