@@ -143,12 +143,7 @@ def _check_workspace(motions: Sequence[Motion], workspace: Workspace, geometry: 
 
 
 def _check_singularity(motions: Sequence[Motion], geometry: URGeometry, least: float) -> Check:
-    found = {
-        motion.name: min(
-            manipulability(q, geometry) for q in motion.trajectory.positions[:: max(len(motion.trajectory.positions) // 50, 1)]
-        )
-        for motion in motions
-    }
+    found = {motion.name: min(manipulability(q, geometry) for q in _configurations(motion.trajectory)) for motion in motions}
     name = min(found, key=lambda key: found[key])
     words = f"|det J| is {found[name]:.3f} m^3 at least, in {name}; {least:.3f} are asked for"
     return Check("singularity", found[name] >= least, words)

@@ -1,6 +1,6 @@
 """The log of everything that was commanded and everything that the machine said: JSON lines, one a record, written as they come.
 
-Every record has `time` (UTC, ISO 8601), `clock` (monotonic seconds, to compare records of one run) and `kind`; the rest depends on the kind.
+Every record has `time` (UTC, ISO 8601), `clock` (monotonic seconds, to compare records of one run) and `kind`; the rest depends on it.
 """
 
 import json

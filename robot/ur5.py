@@ -1,9 +1,9 @@
 """The UR5 of the CB series on the network: the `Arm` of `robot.execute`, over ur-rtde in a servo process of its own (`robot.ur5_servo`).
 
-Before anything moves a trajectory is checked against the joints' ranges, speeds and where the arm stands; whether it meets something is for
-`robot.guards`. Whatever is amiss afterwards (a stop of the safety system, a lost connection, a state that is late or makes no sense, a joint
-that does not follow, too much force) ends the servo process within a control cycle of the news, and with it every command. From then on every
-motion is refused with the first stop's reason, until a person calls `reset`.
+Before anything moves a trajectory is checked against the joints' ranges, speeds and where the arm stands (whether it meets something is
+for `robot.guards.check_motions`). Whatever is amiss afterwards (a stop of the safety system, a lost connection, a state that is late or
+makes no sense, a joint that does not follow, too much force) ends the servo process within a control cycle of the news, and with it every
+command. From then on every motion is refused with the first stop's reason, until a person calls `reset`.
 """
 
 import contextlib
@@ -12,7 +12,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from multiprocessing.connection import Connection, Pipe
 
 import numpy as np
@@ -48,7 +48,7 @@ class UR5Settings:
     """The joints' ranges, and what 100 % of speed and acceleration are."""
     geometry: URGeometry = UR5_GEOMETRY
     """Of the arm, to check that the controller drives the same one."""
-    speed: SpeedLimits = SpeedLimits()
+    speed: SpeedLimits = field(default_factory=SpeedLimits)
     """What no motion may exceed."""
     payload: float = 0.0
     """What the flange carries, kilograms."""
@@ -165,7 +165,10 @@ class UR5:
             self._latch(MotionStoppedError(words, StopReason.BY_PERSON))
 
     def reset(self, person: str) -> None:
-        """Connects anew after a stop, once `person` has looked at the arm and made it ready; raises `MotionStoppedError` where it is not."""
+        """Connects anew after a stop, once `person` has looked at the arm and made it ready.
+
+        Raises `MotionStoppedError` where it is not.
+        """
         self._note("reset", by=person, after=str(self._stop or ""))
         self.close()
         self._stop = None
@@ -282,14 +285,8 @@ class _ServoProcess:
         self._log = log
         self._connection, theirs = Pipe()
         command = [sys.executable, "-m", "robot.ur5_servo", str(theirs.fileno())]
-        self._process = subprocess.Popen(
-            command,
-            pass_fds=[theirs.fileno()],
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.DEVNULL,
-            start_new_session=True,
-        )
+        quiet = {"stdin": subprocess.DEVNULL, "stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
+        self._process = subprocess.Popen(command, pass_fds=[theirs.fileno()], start_new_session=True, **quiet)
         theirs.close()
         self._connection.send(settings)
         self._thread = threading.Thread(target=self._listen, args=(self._connection,), daemon=True)

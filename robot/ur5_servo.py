@@ -2,9 +2,9 @@
 
 It alone talks to the controller, through ur-rtde: one setpoint for every state that arrives, 125 times a second. It is a process of its
 own because ur-rtde reconnects by itself after a lost connection, uploads its script again and repeats the command that was under way: here
-the process ends instead, at the first sign of anything amiss, and with it every command that has not been sent. Nor can a slow main program
-(planning, pictures) delay a setpoint. If this process dies, the controller's watchdog stops the arm; if the main program dies or hangs, this
-process does.
+the process ends instead, at the first sign of anything amiss, and with it every command that has not been sent. Nor can a slow main
+program (planning, pictures) delay a setpoint. If this process dies, the controller's watchdog stops the arm; if the main program dies or
+hangs, this process does.
 """
 
 import math

@@ -1,8 +1,8 @@
 """What the control script that ur-rtde uploads does on the controller, cycle by cycle: commands come in input registers, answers go out.
 
 `input_int_register_0` holds the command's number, 0 when there is none; its arguments stand in the double registers and further integer
-registers. `output_int_register_0` says 1 (ready) or 2 (done). The numbers and arguments are those of ur-rtde 1.5 and 1.6. URScript itself is
-not interpreted: the stand-in knows the script by its name and by the register offset at its top.
+registers. `output_int_register_0` says 1 (ready) or 2 (done). The numbers and arguments are those of ur-rtde 1.5 and 1.6. URScript itself
+is not interpreted: the stand-in knows the script by its name and by the register offset at its top.
 """
 
 from collections.abc import Callable
@@ -28,6 +28,7 @@ class Command(IntEnum):
 
     NONE = 0
     MOVEJ = 1
+    MOVEJ_IK = 2
     MOVEL = 3
     MOVEL_FK = 4
     SPEEDJ = 9
@@ -44,25 +45,17 @@ class Command(IntEnum):
     SET_WATCHDOG = 35
     IS_JOINTS_WITHIN_SAFETY_LIMITS = 37
     GET_TCP_OFFSET = 40
+    JOG_START = 41
     MOVE_PATH = 45
     IS_STEADY = 47
+    MOVE_UNTIL_CONTACT = 51
     STOP_SCRIPT = 255
 
 
 MOTION_COMMANDS = frozenset(
     {
-        Command.MOVEJ,
-        2,
-        Command.MOVEL,
-        Command.MOVEL_FK,
-        Command.SPEEDJ,
-        Command.SPEEDL,
-        Command.SERVOJ,
-        Command.SERVOC,
-        Command.SERVOL,
-        41,
-        45,
-        51,
+        *(Command.MOVEJ, Command.MOVEJ_IK, Command.MOVEL, Command.MOVEL_FK, Command.MOVE_PATH, Command.MOVE_UNTIL_CONTACT),
+        *(Command.SERVOJ, Command.SERVOC, Command.SERVOL, Command.SPEEDJ, Command.SPEEDL, Command.JOG_START),
     }
 )
 """Numbers of commands that move the arm."""
