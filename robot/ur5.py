@@ -31,7 +31,6 @@ _OVERSPEED = 1.5
 """Share of the allowed joint speed at which a measured one stops the arm."""
 _POSE_TOLERANCE, _TURN_TOLERANCE = 0.01, 0.05
 """Metres and radians by which the controller's tool pose may differ from ours; a controller knows its arm's calibration."""
-_CONNECT_SECONDS = 8.0
 _LOOK_SECONDS = 0.01
 """Between two questions to `until`."""
 _GRACE_SECONDS = 3.0
@@ -62,6 +61,8 @@ class UR5Settings:
     """Seconds without a fresh state after which everything stops."""
     watchdog_frequency: float = 10.0
     """Hertz at which the controller must hear of us, or it stops by itself."""
+    connect_seconds: float = 8.0
+    """For the controller's first state after the start."""
 
     def for_servo(self) -> ServoSettings:
         """In the words of the servo process."""
@@ -103,6 +104,11 @@ class UR5:
         """The stop that forbids every motion until `reset`; None where there is none."""
         self._notice()
         return self._stop
+
+    @property
+    def servo_process_id(self) -> int:
+        """Of the process that talks to the controller."""
+        return self._servo.process_id
 
     def state(self) -> State:
         """The newest state; raises `MotionStoppedError` after a stop."""
@@ -187,7 +193,7 @@ class UR5:
         self._note("connect", host=self.settings.host, speed_share=self.settings.speed.joint_share, tool_speed=self.settings.speed.tool)
         self._servo = _ServoProcess(self.settings.for_servo(), self._log)
         try:
-            self._servo.wait_for_state()
+            self._servo.wait_for_state(self.settings.connect_seconds)
             self._check_geometry()
         except MotionStoppedError as stop:
             self._latch(stop)
@@ -213,10 +219,9 @@ class UR5:
             self._break_off()
             self._latch(MotionStoppedError("stopped by a person (Ctrl-C)", StopReason.BY_PERSON))
             raise MotionStoppedError(str(self._stop), StopReason.BY_PERSON) from None
-        except MotionStoppedError:
-            raise
         except BaseException:
-            self._break_off()
+            if self._stop is None:
+                self._break_off()
             raise
 
     def _await_end(self, number: int, until: Callable[[], bool] | None) -> bool:
@@ -292,16 +297,21 @@ class _ServoProcess:
         self._thread = threading.Thread(target=self._listen, args=(self._connection,), daemon=True)
         self._thread.start()
 
-    def wait_for_state(self) -> None:
+    def wait_for_state(self, seconds: float) -> None:
         """Until the controller's first state has come; raises `MotionStoppedError` where it does not."""
-        end = time.monotonic() + _CONNECT_SECONDS
+        end = time.monotonic() + seconds
         while self.latest is None and self.stopped is None:
             if time.monotonic() > end:
                 self.kill()
-                self.stopped = Stopped(StopReason.CONNECTION_LOST, f"the controller did not answer within {_CONNECT_SECONDS:.0f} s")
+                self.stopped = Stopped(StopReason.CONNECTION_LOST, f"the controller did not answer within {seconds:.0f} s")
             time.sleep(_LOOK_SECONDS / 2)
         if self.stopped is not None:
             raise MotionStoppedError(f"{self.stopped.reason.value}: {self.stopped.words}", self.stopped.reason)
+
+    @property
+    def process_id(self) -> int:
+        """As the system knows it."""
+        return self._process.pid
 
     def send(self, message: object) -> None:
         """Raises `BrokenPipeError` or `ConnectionResetError` where the process has ended."""

@@ -27,7 +27,7 @@ class ServoSettings:
     """Seconds without a fresh state after which everything stops."""
     watchdog_frequency: float = 10.0
     """Hertz at which the controller must hear of us, or it stops the program."""
-    largest_lag: float = 0.05
+    largest_lag: float = 0.03
     """A joint may be so far from its setpoint, apart from what its speed explains, radians."""
     largest_force: float = 80.0
     """At the tool, newtons; estimated by the controller from the joints' currents."""

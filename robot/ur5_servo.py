@@ -22,7 +22,7 @@ import numpy as np
 from robot.rtde_wire import PROTOCOL_VERSION, RTDE_PORT, PacketType, pack_packet
 from robot.stops import MotionStoppedError, StopReason
 from robot.ur5_messages import CYCLE, Brake, Done, Follow, MoveJoints, MoveStraight, Quit, ServoSettings, State, Stopped
-from robot.ur_states import find_hindrance
+from robot.ur_states import find_hindrance, is_known_state
 
 _FIELDS = (
     *("timestamp", "actual_q", "actual_qd", "actual_TCP_pose", "actual_TCP_force"),
@@ -53,7 +53,6 @@ class Link:
 
         _check_protocol(settings.host)
         self.dashboard = DashboardClient(settings.host)
-        self.dashboard.connect()
         self._check_controller(settings)
         self.receive = RTDEReceiveInterface(settings.host, 1 / CYCLE, list(_FIELDS))
         hindrance = find_hindrance(self.receive.getRobotMode(), self.receive.getSafetyStatusBits(), runtime_state=2)
@@ -63,12 +62,17 @@ class Link:
         self._set_up(settings)
 
     def _check_controller(self, settings: ServoSettings) -> None:
-        model = self.dashboard.getRobotModel().strip()
+        try:
+            self.dashboard.connect()
+            model, words = self.dashboard.getRobotModel().strip(), self.dashboard.polyscopeVersion()
+        except RuntimeError as error:
+            words = f"the dashboard server of {settings.host} (port 29999) does not answer: {error}"
+            raise MotionStoppedError(words, StopReason.CONNECTION_LOST) from None
         if model != settings.model:
             raise MotionStoppedError(
                 f"the controller at {settings.host} says it drives a {model}, not a {settings.model}", StopReason.SETUP
             )
-        version = tuple(int(part) for part in self.dashboard.polyscopeVersion().split(".")[:2])
+        version = tuple(int(part) for part in words.split(".")[:2])
         if version < _OLDEST_POLYSCOPE:
             raise MotionStoppedError(f"PolyScope {version[0]}.{version[1]} is too old; 3.11 or newer is needed", StopReason.SETUP)
 
@@ -228,12 +232,11 @@ class Servo:
 
     def _check(self, state: State) -> None:
         """What the state says against going on."""
+        q, qd, settings = np.array(state.q), np.array(state.qd), self._settings
+        self._check_sense(state, q, qd)
         hindrance = find_hindrance(state.robot_mode, state.safety_bits, state.runtime_state)
         if hindrance is not None:
             raise MotionStoppedError(hindrance.words, hindrance.reason)
-        q, qd = np.array(state.q), np.array(state.qd)
-        self._check_sense(state, q, qd)
-        settings = self._settings
         if (q < settings.lower).any() or (q > settings.upper).any():
             raise MotionStoppedError(f"joints at {_degrees(q)} degrees", StopReason.OUT_OF_LIMITS)
         if (abs(qd) > settings.fastest).any():
@@ -251,7 +254,7 @@ class Servo:
     def _check_sense(self, state: State, q: np.ndarray, qd: np.ndarray) -> None:
         """Whether these can be the numbers of an arm."""
         numbers = np.concatenate([q, qd, state.tcp_pose, state.force])
-        if not np.isfinite(numbers).all() or abs(numbers).max() > 1e4:
+        if not np.isfinite(numbers).all() or abs(numbers).max() > 1e4 or not is_known_state(state.robot_mode, state.safety_bits):
             raise MotionStoppedError("numbers that no arm can have", StopReason.BAD_DATA)
         if self._last is None:
             return
@@ -370,9 +373,12 @@ def _end_program(link: Link) -> None:
 
 def _check_protocol(host: str) -> None:
     """Whether the controller speaks RTDE version 2, which ur-rtde takes for granted."""
-    with socket.create_connection((host, RTDE_PORT), timeout=2.0) as connection:
-        connection.sendall(pack_packet(PacketType.REQUEST_PROTOCOL_VERSION, struct.pack(">H", PROTOCOL_VERSION)))
-        answer = connection.recv(16)
+    try:
+        with socket.create_connection((host, RTDE_PORT), timeout=2.0) as connection:
+            connection.sendall(pack_packet(PacketType.REQUEST_PROTOCOL_VERSION, struct.pack(">H", PROTOCOL_VERSION)))
+            answer = connection.recv(16)
+    except OSError as error:
+        raise MotionStoppedError(f"no controller answers at {host}, port {RTDE_PORT}: {error}", StopReason.CONNECTION_LOST) from None
     if answer != pack_packet(PacketType.REQUEST_PROTOCOL_VERSION, b"\x01"):
         raise MotionStoppedError(f"{host} does not speak RTDE version {PROTOCOL_VERSION}", StopReason.SETUP)
 

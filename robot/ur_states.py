@@ -73,8 +73,8 @@ class Hindrance:
 
 
 def find_hindrance(robot_mode: int, safety_bits: int, runtime_state: int) -> Hindrance | None:
-    """What of the controller's state forbids motion, the gravest first; None where it may move."""
-    safety = SafetyBits(safety_bits & (2 * SafetyBits.STOPPED_DUE_TO_SAFETY - 1))
+    """What of the controller's state (one that `is_known_state`) forbids motion, the gravest first; None where it may move."""
+    safety = SafetyBits(safety_bits)
     if safety & _EMERGENCY:
         return Hindrance(StopReason.EMERGENCY_STOP, "an emergency stop button is pressed")
     if safety & (SafetyBits.VIOLATION | SafetyBits.FAULT):
@@ -92,6 +92,11 @@ def find_hindrance(robot_mode: int, safety_bits: int, runtime_state: int) -> Hin
     if runtime_state != RuntimeState.PLAYING:
         return Hindrance(StopReason.PROGRAM_STOPPED, f"the program is {_name(RuntimeState, runtime_state)}")
     return None
+
+
+def is_known_state(robot_mode: int, safety_bits: int) -> bool:
+    """Whether these are numbers that a controller can send."""
+    return 0 <= safety_bits < 2 * SafetyBits.STOPPED_DUE_TO_SAFETY and robot_mode in frozenset(RobotMode)
 
 
 def _name(kind: type[IntEnum], number: int) -> str:

@@ -5,6 +5,8 @@ side by side. One thread serves all of it and advances the controller in cycles 
 messages that a real controller sends on the script ports are not sent: no client here reads them.
 """
 
+import contextlib
+import os
 import queue
 import selectors
 import socket
@@ -76,9 +78,9 @@ class _Client:
 class URStandIn:
     """The controller on the network; a context manager."""
 
-    def __init__(self, controller: Controller, address: str = "127.0.0.2"):
-        """`address` is a loopback address on which the standard ports are free."""
-        self.address = address
+    def __init__(self, controller: Controller, address: str | None = None):
+        """`address` is a loopback address on which the standard ports are free; one is looked for where not given."""
+        self.address = address or _find_free_address()
         self.controller = controller
         self.link = LinkFaults()
         self._selector = selectors.DefaultSelector()
@@ -87,7 +89,7 @@ class URStandIn:
         self._requests: queue.SimpleQueue[tuple[Callable[[], None], threading.Event]] = queue.SimpleQueue()
         self._stopping = threading.Event()
         self._cycles = 0
-        self._thread = threading.Thread(target=self._serve, name=f"ur-stand-in {address}", daemon=True)
+        self._thread = threading.Thread(target=self._serve, name=f"ur stand-in {self.address}", daemon=True)
 
     def __enter__(self) -> "URStandIn":
         for port in (RTDE_PORT, DASHBOARD_PORT, *SCRIPT_PORTS):
@@ -281,6 +283,16 @@ def _listen(address: str, port: int) -> socket.socket:
     listener.bind((address, port))
     listener.listen()
     return listener
+
+
+def _find_free_address() -> str:
+    """A loopback address on whose RTDE port nothing listens."""
+    start = os.getpid() % 200
+    for offset in range(250):
+        address = f"127.0.{1 + (start + offset) // 250}.{1 + (start + offset) % 250}"
+        with contextlib.suppress(OSError), _listen(address, RTDE_PORT):
+            return address
+    raise OSError("no loopback address with a free RTDE port was found")
 
 
 def _names(payload: bytes) -> tuple[str, ...]:

@@ -83,6 +83,8 @@ class Controller:
     runtime: RuntimeState = RuntimeState.STOPPED
     tool_force: Float[np.ndarray, "6"] = field(default_factory=lambda: np.zeros(6))
     """What `actual_TCP_force` says, N and N m."""
+    lies: dict[str, Callable[[Value], Value]] = field(default_factory=dict)
+    """What is told of an output field instead of the truth, by its name."""
     timestamp: float = 0.0
     """Seconds since the controller was started."""
     records: list[Record] = field(default_factory=list)
@@ -182,8 +184,9 @@ class Controller:
         self.stop_program("recovery")
 
     def field(self, name: str) -> Value:
-        """The value of an output field."""
-        return self._fields[name]() if name in self._fields else _nothing(name, self.registers)
+        """The value of an output field, as it is told."""
+        value = self._fields[name]() if name in self._fields else _nothing(name, self.registers)
+        return self.lies[name](value) if name in self.lies else value
 
     def snapshot(self) -> "Controller":
         """A copy whose fields stay as they are now, for a stream that is frozen."""
