@@ -163,15 +163,12 @@ def _is_sliver(hull: Manifold) -> bool:
 
 
 def _collision_piece(hull: Manifold, margin: float) -> Polyhedron:
-    """A hull as an engine shall have it: few corners, and with the engine's margin (m) around it of the hull's volume."""
+    """A hull as an engine shall have it: few corners, none of which with the engine's margin (m) around it leaves the hull."""
     points = _thinned(_inset(_polyhedron(hull).vertices, margin))
     found = ConvexHull(points)
-    without_margin = max(hull.volume() - found.area * margin, 0.0)
-    growth = np.clip(np.cbrt(without_margin / found.volume), 1.0, 1.1)
-    middle = points.mean(0)
     order = np.full(len(points), -1)
     order[found.vertices] = np.arange(len(found.vertices))
-    return Polyhedron(middle + growth * (points[found.vertices] - middle), order[_outward(found)])
+    return Polyhedron(points[found.vertices], order[_outward(found)])
 
 
 def _outward(hull: ConvexHull) -> Int[np.ndarray, "f 3"]:
