@@ -40,11 +40,11 @@ _FEWEST_POINTS = 50
 def _default_search() -> SearchSettings:
     """Walls so thin that the protocol would take the closed hand for empty are not worth trying (jaw: a tenth of 80 mm)."""
     return SearchSettings(
-        batch=10,
-        batches=2,
-        finalists=3,
-        final_trials=6,
-        max_trials=80,
+        batch=16,
+        batches=4,
+        finalists=4,
+        final_trials=8,
+        together=True,
         trial=TrialSettings(touch_force=0.0),
         candidate=CandidateSettings(narrowest=0.01),
     )

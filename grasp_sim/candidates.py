@@ -25,6 +25,11 @@ _DEPTHS = (0.012, 0.004, -0.004, -0.008)
 _SIDE_ROOM = 0.004
 """Metres by which the open hand is wider than a pair at least."""
 
+_CELL = 0.0015
+"""Metres: of several points in one cell of this size one is kept."""
+_CELL_CODE = np.array([1, 1 << 20, 1 << 40])
+"""Numbers a cell; for places within 1.5 km."""
+
 
 @dataclass(frozen=True)
 class CandidateSettings:
@@ -100,10 +105,12 @@ def find_candidates(
     *,
     count: int = 64,
     settings: CandidateSettings | None = None,
+    occupied: Float[np.ndarray, "p 3"] | None = None,
 ) -> tuple[list[Candidate], Ungrasped | None]:
     """At most `count` candidates for `objects[index]` among the others on the plane z = 0, best score first.
 
-    The second value says why there is none, where there is none; it is None otherwise.
+    The second value says why there is none, where there is none; it is None otherwise. `occupied` is what `occupied_points` gives for
+    `objects`, for those who ask for several of them.
     """
     settings = settings or CandidateSettings()
     surface = _world_surface(objects[index])
@@ -112,7 +119,7 @@ def find_candidates(
         least = 1e3 * settings.narrowest
         why = f"no two points of its surface, {least:.0f} mm or more apart, oppose each other within the friction cone"
         return [], Ungrasped(NoGrasp.NOTHING_OPPOSES, why)
-    points = np.concatenate([_occupied_points(item, generator) for item in objects])
+    points = occupied_points(objects, generator) if occupied is None else occupied
     centre_of_mass = (objects[index].T_world_body @ objects[index].solid.T_body_inertial)[:3, 3]
     extent = float(np.ptp(surface.vertices, axis=0).max())
     found: list[Candidate] = []
@@ -315,8 +322,14 @@ def _world_surface(item: PlacedSolid) -> Polyhedron:
     return Polyhedron(item.solid.coarse.vertices @ T[:3, :3].T + T[:3, 3], item.solid.coarse.faces)
 
 
-def _occupied_points(item: PlacedSolid, generator: np.random.Generator) -> Float[np.ndarray, "n 3"]:
-    """Points spread over an object, and over its convex pieces, which bulge over its hollows: what trials collide with."""
+def occupied_points(objects: Sequence[PlacedSolid], generator: np.random.Generator) -> Float[np.ndarray, "p 3"]:
+    """Points spread over objects, and over their convex pieces, which bulge over their hollows: what trials collide with. World frame."""
+    points = np.concatenate([_spread_points(item, generator) for item in objects])
+    _, firsts = np.unique(np.floor(points / _CELL).astype(np.int64) @ _CELL_CODE, return_index=True)
+    return points[np.sort(firsts)]
+
+
+def _spread_points(item: PlacedSolid, generator: np.random.Generator) -> Float[np.ndarray, "n 3"]:
     samples = [_sample_points(item.solid.coarse, generator)]
     samples += [_sample_points(piece, generator, 0.007, 50) for piece in item.solid.pieces if len(item.solid.pieces) > 1]
     return np.concatenate(samples) @ item.T_world_body[:3, :3].T + item.T_world_body[:3, 3]

@@ -10,11 +10,16 @@ from jaxtyping import Float, Int
 from manifold3d import Error, Manifold
 from manifold3d import Mesh as ManifoldMesh
 
+from grasp_sim.convex_kernels import estimate_cuts
+from invgraphics.geometry.mesh import icosphere
+
 DEFAULT_BULGE = 5e-4
 """Metres: mean distance that hulls may bulge over the surface that they stand in for."""
 _MAX_FACES = 1500
 """Of the surface that is cut; more detail than that changes no contact."""
 _OFFSETS = np.array([0.15, 0.325, 0.5, 0.675, 0.85])
+_SPHERE = tuple(part.double().numpy() if part.is_floating_point() else part.numpy() for part in icosphere(2))
+"""Directions in which the hulls that a cut would leave are measured, and the triangles between them."""
 _BALANCE = 0.05
 """Share of the hull volume by which the most uneven cut is worse than an even one."""
 
@@ -30,7 +35,7 @@ def solid_from_surface(vertices: Float[np.ndarray, "v 3"], faces: Int[np.ndarray
 
 def decompose(solid: Manifold, *, bulge: float = DEFAULT_BULGE, max_pieces: int = 32) -> list[Manifold]:
     """Convex solids that together cover `solid` and bulge over its surface by `bulge` metres on average, or `max_pieces` of them."""
-    axes = _principal_axes(solid)
+    axes = _principal_axes(np.array(solid.to_mesh().vert_properties, np.float64)[:, :3])
     allowed = bulge * solid.surface_area()
     pieces = [_Piece(solid)]
     while len(pieces) < max_pieces and sum(piece.excess for piece in pieces) > allowed:
@@ -66,26 +71,22 @@ def simplify(solid: Manifold) -> Manifold:
 
 def _best_cut(piece: _Piece, axes: Float[np.ndarray, "3 3"]) -> list[_Piece] | None:
     """The connected parts on both sides of the best plane; None where no plane cuts the piece."""
-    best, best_cost = None, np.inf
-    points = np.array(piece.solid.to_mesh().vert_properties)[:, :3].astype(np.float64)
-    whole = piece.hull.volume()
-    for normal in np.concatenate([_principal_axes(piece.solid), axes]):
-        along = points @ normal
-        low, high = along.min(), along.max()
-        for share in _OFFSETS:
-            above, below = piece.solid.split_by_plane(normal.tolist(), float(low + share * (high - low)))
-            if above.is_empty() or below.is_empty():
-                continue
-            imbalance = abs(above.volume() - below.volume()) / piece.solid.volume()
-            cost = above.hull().volume() + below.hull().volume() + _BALANCE * imbalance * whole
-            if cost < best_cost:
-                best, best_cost = (above, below), cost
-    if best is None:
-        return None
-    return [_Piece(part) for side in best for part in side.decompose()]
+    mesh = piece.solid.to_mesh()
+    points, faces = np.array(mesh.vert_properties, np.float64)[:, :3], np.array(mesh.tri_verts, np.int64)
+    normals = np.repeat(np.concatenate([_principal_axes(points), axes]), len(_OFFSETS), axis=0)
+    along = points @ normals[:: len(_OFFSETS)].T
+    low, high = along.min(0)[:, None], along.max(0)[:, None]
+    offsets = (low + _OFFSETS * (high - low)).reshape(-1)
+    edges = np.concatenate([faces[:, [0, 1]], faces[:, [1, 2]], faces[:, [2, 0]]])
+    hulls, above = estimate_cuts(points, faces, edges[edges[:, 0] < edges[:, 1]], normals, offsets, *_SPHERE)
+    imbalance = np.abs(2 * above / piece.solid.volume() - 1)
+    for plane in np.argsort(hulls.sum(1) + _BALANCE * imbalance * piece.hull.volume(), kind="stable"):
+        sides = piece.solid.split_by_plane(normals[plane].tolist(), float(offsets[plane]))
+        if not any(side.is_empty() for side in sides):
+            return [_Piece(part) for side in sides for part in side.decompose()]
+    return None
 
 
-def _principal_axes(solid: Manifold) -> Float[np.ndarray, "3 3"]:
-    """Unit axes in rows, by the spread of the vertices."""
-    points = np.array(solid.to_mesh().vert_properties)[:, :3].astype(np.float64)
+def _principal_axes(points: Float[np.ndarray, "n 3"]) -> Float[np.ndarray, "3 3"]:
+    """Unit axes in rows, by the spread of the points."""
     return np.linalg.svd(points - points.mean(0), full_matrices=False)[2]

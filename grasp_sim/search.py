@@ -13,7 +13,7 @@ from typing import TypeVar
 
 import numpy as np
 
-from grasp_sim.candidates import Candidate, CandidateSettings, find_candidates
+from grasp_sim.candidates import Candidate, CandidateSettings, find_candidates, occupied_points
 from grasp_sim.hands import Hand
 from grasp_sim.pool import TrialPool
 from grasp_sim.solids import PlacedSolid
@@ -37,6 +37,9 @@ class SearchSettings:
     """A further batch is tried where none of the last one succeeded, up to so many."""
     finalists: int = 3
     """Candidates of an object that get the most trials."""
+    together: bool = False
+    """Whether all objects are searched as if they were one: `batch`, `finalists` and so on then are of the scene. For those who want one
+    grasp, of any object."""
     final_trials: int = 8
     """Trials behind each finalist's success rate."""
     max_trials: int | None = None
@@ -193,29 +196,30 @@ def search_grasps(
     settings = settings or SearchSettings()
     objects = push_apart(objects)
     search = _Search(objects, hand, seed, settings, pool)
-    waiting, failures = _find_all(objects, hand, range(len(objects)) if indices is None else indices, seed, settings)
-    tried: list[_Track] = []
-    contenders: dict[int, list[_Track]] = {}
+    found, failures = _find_all(objects, hand, range(len(objects)) if indices is None else indices, seed, settings)
     report = _Progress(progress, settings)
-    for _ in range(settings.batches):
-        batch = _interleaved([waiting[index][: settings.batch] for index in waiting if index not in contenders])
-        waiting = {index: tracks[settings.batch :] for index, tracks in waiting.items() if index not in contenders}
-        report.expect(len(batch))
-        for _ in search.run(batch, 1):
-            report.advance(search.trials)
-        tried += [track for track in batch if track.outcomes]
-        for track in batch:
-            if track.successes:
-                contenders.setdefault(track.index, []).append(track)
+    groups = [_interleaved(found)] if settings.together and found else found
+    contenders = [[track for track in group if track.successes] for group in _try_once(search, groups, report)]
     for keep, target in (*_rounds(settings), *[(settings.finalists, settings.final_trials)] * _LAST_ROUNDS):
-        best = {index: sorted(tracks, key=lambda track: track.rank, reverse=True)[:keep] for index, tracks in contenders.items()}
-        final = _interleaved(list(best.values()))
+        final = _interleaved([sorted(group, key=lambda track: track.rank, reverse=True)[:keep] for group in contenders])
         report.expect(sum(max(0, target - len(track.outcomes)) for track in final))
         for _ in search.run(final, target):
             report.advance(search.trials)
-    ranked = sorted((track for track in tried if track.successes), key=lambda track: track.rank, reverse=True)
-    failures |= _explain(tried, {track.index for track in ranked}, waiting)
+    ranked = sorted((track for group in contenders for track in group), key=lambda track: track.rank, reverse=True)
+    failures |= _explain([track for group in found for track in group], {track.index for track in ranked})
     return SearchResult(tuple(track.result() for track in ranked), failures, search.trials, time.perf_counter() - search.started)
+
+
+def _try_once(search: _Search, groups: Sequence[list[_Track]], report: "_Progress") -> Sequence[list[_Track]]:
+    """Tries each group's candidates once, a batch at a time, until one of them succeeds. The groups."""
+    size = search.settings.batch
+    for first in range(0, size * search.settings.batches, size):
+        in_vain = [group for group in groups if not any(track.successes for track in group)]
+        batch = _interleaved([group[first : first + size] for group in in_vain])
+        report.expect(len(batch))
+        for _ in search.run(batch, 1):
+            report.advance(search.trials)
+    return groups
 
 
 class _Progress:
@@ -234,18 +238,19 @@ class _Progress:
 
 def _find_all(
     objects: Sequence[PlacedSolid], hand: Hand, indices: Iterable[int], seed: int, settings: SearchSettings
-) -> tuple[dict[int, list[_Track]], dict[int, Ungrasped]]:
-    """Candidates of every object, and the reasons of those without."""
-    waiting, failures = {}, {}
+) -> tuple[list[list[_Track]], dict[int, Ungrasped]]:
+    """Candidates of every object that has some, and the reasons of those without."""
+    groups, failures = [], {}
+    occupied = occupied_points(objects, np.random.default_rng([seed, len(objects)])) if objects else None
     for index in indices:
         generator = np.random.default_rng([seed, index])
-        count = settings.batch * settings.batches
-        found, why = find_candidates(objects, index, hand, generator, count=count, settings=settings.candidate)
+        options = {"count": settings.batch * settings.batches, "settings": settings.candidate, "occupied": occupied}
+        found, why = find_candidates(objects, index, hand, generator, **options)
         if found:
-            waiting[index] = [_Track(candidate, number) for number, candidate in enumerate(found)]
+            groups.append([_Track(candidate, number) for number, candidate in enumerate(found)])
         elif why is not None:
             failures[index] = why
-    return waiting, failures
+    return groups, failures
 
 
 def _rounds(settings: SearchSettings) -> list[tuple[int, int]]:
@@ -263,14 +268,14 @@ def _interleaved(groups: Sequence[Sequence[_Item]]) -> list[_Item]:
     return [group[k] for k in range(longest) for group in groups if k < len(group)]
 
 
-def _explain(tried: Sequence[_Track], succeeded: set[int], waiting: Iterable[int]) -> dict[int, Ungrasped]:
-    """For every object that was tried in vain, or was still `waiting`, what happened, most frequent first."""
+def _explain(tracks: Sequence[_Track], succeeded: set[int]) -> dict[int, Ungrasped]:
+    """For every object whose candidates were tried in vain, or not at all, what happened, most frequent first."""
     reasons = {}
-    for index in sorted({track.index for track in tried} - succeeded):
-        counts = Counter(outcome for track in tried if track.index == index for outcome in track.outcomes)
+    for index in sorted({track.index for track in tracks} - succeeded):
+        counts = Counter(outcome for track in tracks if track.index == index for outcome in track.outcomes)
         told = ", ".join(f"{count} x {outcome.value}" for outcome, count in counts.most_common())
-        reasons[index] = Ungrasped(NoGrasp.ALL_TRIALS_FAILED, f"none of {sum(counts.values())} trials succeeded: {told}")
-    for index in waiting:
-        if index not in succeeded and index not in reasons:
+        if counts:
+            reasons[index] = Ungrasped(NoGrasp.ALL_TRIALS_FAILED, f"none of {sum(counts.values())} trials succeeded: {told}")
+        else:
             reasons[index] = Ungrasped(NoGrasp.NOT_TRIED, NoGrasp.NOT_TRIED.value)
     return reasons

@@ -46,7 +46,7 @@ class Solid:
     coarse: Polyhedron
     """The same surface with fewer triangles, for searching; closed, not convex."""
     pieces: tuple[Polyhedron, ...]
-    """Convex pieces inset by Bullet's margin, so that with the margin they fill the surface."""
+    """Convex pieces inset by the engine's margin, so that with the margin they fill the surface."""
     volume: float
     """Cubic metres."""
     T_body_inertial: Float[np.ndarray, "4 4"]
@@ -92,8 +92,10 @@ class PlacedSolid:
         return replace(self, solid=slim[0], samples=tuple(slim[1:]))
 
 
-def build_solid(mesh: Mesh, *, bulge: float = DEFAULT_BULGE, max_pieces: int = 32) -> Solid:
+def build_solid(mesh: Mesh, *, bulge: float = DEFAULT_BULGE, max_pieces: int = 32, margin: float = COLLISION_MARGIN) -> Solid:
     """The solid that a closed mesh bounds; see `grasp_sim.convex.decompose` for `bulge` (m) and `max_pieces`.
+
+    `margin` is what the physics engine rounds pieces outward by, metres: Bullet's unless another is named, 0 for engines that do not.
 
     Raises `InputError` where the surface is not closed.
     """
@@ -104,7 +106,7 @@ def build_solid(mesh: Mesh, *, bulge: float = DEFAULT_BULGE, max_pieces: int = 3
     simple = simplify(solid)
     hulls = decompose(simple, bulge=bulge, max_pieces=max_pieces)
     largest = max(hulls, key=Manifold.volume)
-    pieces = tuple(_collision_piece(hull) for hull in hulls if hull is largest or not _is_sliver(hull))
+    pieces = tuple(_collision_piece(hull, margin) for hull in hulls if hull is largest or not _is_sliver(hull))
     surface = trimesh.Trimesh(vertices, faces, process=False)
     moments, axes = np.linalg.eigh(surface.moment_inertia)
     axes[:, 2] *= np.sign(np.linalg.det(axes))
@@ -160,16 +162,13 @@ def _is_sliver(hull: Manifold) -> bool:
     return hull.volume() < _THINNEST / 2 * hull.surface_area()
 
 
-def _collision_piece(hull: Manifold) -> Polyhedron:
-    """A hull as Bullet shall have it: few corners, and with Bullet's margin around it of the hull's volume."""
-    points = _thinned(_inset(_polyhedron(hull).vertices, COLLISION_MARGIN))
+def _collision_piece(hull: Manifold, margin: float) -> Polyhedron:
+    """A hull as an engine shall have it: few corners, none of which with the engine's margin (m) around it leaves the hull."""
+    points = _thinned(_inset(_polyhedron(hull).vertices, margin))
     found = ConvexHull(points)
-    without_margin = max(hull.volume() - found.area * COLLISION_MARGIN, 0.0)
-    growth = np.clip(np.cbrt(without_margin / found.volume), 1.0, 1.1)
-    middle = points.mean(0)
     order = np.full(len(points), -1)
     order[found.vertices] = np.arange(len(found.vertices))
-    return Polyhedron(middle + growth * (points[found.vertices] - middle), order[_outward(found)])
+    return Polyhedron(points[found.vertices], order[_outward(found)])
 
 
 def _outward(hull: ConvexHull) -> Int[np.ndarray, "f 3"]:

@@ -20,6 +20,7 @@ from invgraphics.errors import InputError, MissingDependencyError
 
 COMMANDS = {
     "reconstruct": "one RGB-D image to closed meshes, poses, materials and lights",
+    "export": "a reconstructed scene as GLB, PLY, OBJ, USD, URDF, SDF or MJCF, its grasps as JSON",
     "grasp": "search grasps for a reconstructed scene in simulation",
     "evaluate": "reconstruct a dataset and score it against the truth",
     "benchmark": "clutter removal by the VGN and GIGA protocol",

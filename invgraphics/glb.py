@@ -1,7 +1,11 @@
-"""A scene as one binary glTF 2.0 file, in the project's world frame (z up, metres; say so when importing: glTF viewers take y as up).
+"""A scene as one binary glTF 2.0 file, metres.
+
+glTF takes y as up, the project's world frame z. The nodes are in the world frame, as `scene.glb` is promised to be; with `upright` they
+hang from one root node that turns z up, so that viewers show the scene standing, and programs that undo glTF's axes (Blender) have the
+world frame again.
 
 Vertex colours and base colours are linear in glTF as they are here; textures go in as sRGB PNG images, their meshes split at the
-seams. A Phong material is converted, see `_describe_phong`. Point and directional lights go in through KHR_lights_punctual;
+seams. A Phong material is converted, see `as_metallic_roughness`. Point and directional lights go in through KHR_lights_punctual;
 ambient light has no place in glTF and is left to `scene.json`.
 """
 
@@ -17,7 +21,8 @@ from invgraphics import __version__
 from invgraphics.camera import Camera
 from invgraphics.geometry.mesh import Mesh, Texture, vertex_normals
 from invgraphics.geometry.texture import encode_png
-from invgraphics.scene import DirectionalLight, Material, PhongMaterial, PointLight, Scene, SceneObject, SurfaceMaterial
+from invgraphics.scene import DirectionalLight, PhongMaterial, PointLight, Scene, SceneObject, SurfaceMaterial
+from invgraphics.surfaces import as_metallic_roughness
 from invgraphics.transforms import rigid
 
 _FLOAT, _UNSIGNED_INT = 5126, 5125
@@ -25,25 +30,30 @@ _VERTEX_BUFFER, _INDEX_BUFFER = 34962, 34963
 _MAGIC, _JSON_CHUNK, _BINARY_CHUNK = 0x46546C67, 0x4E4F534A, 0x004E4942
 _PLANE_MARGIN = 0.2
 """Metres of support plane drawn around the objects."""
+_ROOT_NODE = "world_frame"
+_Y_UP_FROM_Z_UP = torch.tensor([[1.0, 0.0, 0.0, 0.0], [0.0, 0.0, 1.0, 0.0], [0.0, -1.0, 0.0, 0.0], [0.0, 0.0, 0.0, 1.0]])
+_FRAME = {False: "world: z up, metres", True: f"y up; below the node {_ROOT_NODE!r}: world, z up; metres"}
+"""By whether the file is upright."""
 
 
-def encode_glb(scene: Scene, meshes: list[Mesh]) -> bytes:
+def encode_glb(scene: Scene, meshes: list[Mesh], *, upright: bool = False) -> bytes:
     """The bytes of a `.glb` file.
 
     Args:
         scene: objects, lights, plane and camera, all of which get a node.
         meshes: the surface of each object in the object frame, metres.
+        upright: hang the world from a root node that turns it to glTF's y up.
     """
-    builder = _Builder()
+    builder = _Builder(upright)
     for shape, mesh in zip(scene.objects, meshes, strict=True):
         builder.add_mesh(shape.name, mesh, shape.material, shape.T_world_object)
     if scene.plane is not None:
-        builder.add_mesh("support_plane", _build_plane_quad(scene, meshes), scene.plane.material, torch.eye(4))
+        builder.add_mesh("support_plane", build_plane_quad(scene, meshes), scene.plane.material, torch.eye(4))
     for light in scene.lights:
         if isinstance(light, PointLight):
             builder.add_light("point", light.intensity, _translate(light.position))
         elif isinstance(light, DirectionalLight):
-            builder.add_light("directional", light.irradiance, _turn_to(light.direction))
+            builder.add_light("directional", light.irradiance, turn_to(light.direction))
     builder.add_camera(scene.camera)
     return builder.encode()
 
@@ -51,11 +61,12 @@ def encode_glb(scene: Scene, meshes: list[Mesh]) -> bytes:
 class _Builder:
     """Collects the JSON part and the binary part of a file."""
 
-    def __init__(self):
+    def __init__(self, upright: bool):
+        self.upright = upright
         self.binary = bytearray()
         self.lights: list[dict[str, Any]] = []
         self.content: dict[str, Any] = {
-            "asset": {"version": "2.0", "generator": f"invgraphics {__version__}", "extras": {"frame": "world: z up, metres"}},
+            "asset": {"version": "2.0", "generator": f"invgraphics {__version__}", "extras": {"frame": _FRAME[upright]}},
             "scene": 0,
             "nodes": [],
             "meshes": [],
@@ -101,7 +112,10 @@ class _Builder:
         self._add_node("camera", camera.T_world_camera @ flip, camera=index)
 
     def encode(self) -> bytes:
-        self.content["scenes"] = [{"nodes": list(range(len(self.content["nodes"])))}]
+        roots = list(range(len(self.content["nodes"])))
+        if self.upright:
+            roots = [self._append("nodes", {"name": _ROOT_NODE, "matrix": _Y_UP_FROM_Z_UP.T.reshape(-1).tolist(), "children": roots})]
+        self.content["scenes"] = [{"nodes": roots}]
         self.content["buffers"] = [{"byteLength": len(self.binary)}]
         if self.lights:
             self.content["extensionsUsed"] = ["KHR_lights_punctual"]
@@ -150,19 +164,9 @@ def _describe_material(name: str, material: SurfaceMaterial) -> dict[str, Any]:
 
 
 def _describe_phong(name: str, material: PhongMaterial) -> dict[str, Any]:
-    """The metallic-roughness material nearest to a Phong one; what it was stands in `extras`.
-
-    A dielectric. Its base colour reflects as much diffuse light: `pi diffuse base`, at most 1, for only metallic-roughness divides by pi.
-    Its facets' density falls off as fast about its peak: t from the normal it is `1 - 2 (1 / alpha^2 - 1) t^2` times it,
-    and `cos(2 t)^s` is `1 - 2 s t^2`, so that `alpha^2 = 1 / (1 + s)`. How bright the highlight is, and the ambient term, have no place.
-    """
-    converted = Material(
-        (torch.pi * material.diffuse * material.base_colour).clamp(0, 1),
-        torch.zeros_like(material.diffuse),
-        (1 + material.shininess) ** -0.25,
-    )
+    """The metallic-roughness material nearest to a Phong one; what it was stands in `extras`."""
     phong = {key: value.detach().cpu().tolist() for key, value in vars(material).items()}
-    return _describe_material(name, converted) | {"extras": {"phong": phong}}
+    return _describe_material(name, as_metallic_roughness(material)) | {"extras": {"phong": phong}}
 
 
 def _split_at_seams(columns: dict[str, Tensor], faces: Tensor, uv: Tensor) -> tuple[dict[str, Tensor], Tensor]:
@@ -180,7 +184,7 @@ def _complete_normals(vertices: Tensor, faces: Tensor) -> Tensor:
     return torch.where(normals.norm(dim=-1, keepdim=True) > 0.5, normals, normals.new_tensor([0.0, 0.0, 1.0]))
 
 
-def _build_plane_quad(scene: Scene, meshes: list[Mesh]) -> Mesh:
+def build_plane_quad(scene: Scene, meshes: list[Mesh]) -> Mesh:
     """The part of the plane z = 0 (world frame) under the objects and around them."""
     corners = torch.cat([_footprint(shape, mesh) for shape, mesh in zip(scene.objects, meshes, strict=True)])
     (x0, y0), (x1, y1) = (corners.min(0).values - _PLANE_MARGIN).tolist(), (corners.max(0).values + _PLANE_MARGIN).tolist()
@@ -196,7 +200,7 @@ def _translate(position: Tensor) -> Tensor:
     return rigid(torch.eye(3), position.detach().cpu().float())
 
 
-def _turn_to(direction: Tensor) -> Tensor:
+def turn_to(direction: Tensor) -> Tensor:
     """A rotation that takes -z, along which glTF's lights shine, to the given unit direction."""
     z = -direction.detach().cpu().float()
     helper = torch.eye(3)[int(z.abs().argmin())]

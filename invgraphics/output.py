@@ -23,8 +23,8 @@ from torch import Tensor
 from invgraphics import __version__
 from invgraphics.camera import Camera
 from invgraphics.errors import InputError
-from invgraphics.geometry.mesh import Mesh, icosphere, is_closed, load_mesh, volume
-from invgraphics.geometry.texture import average_at_vertices, load_textured_obj, save_textured_obj
+from invgraphics.geometry.mesh import Mesh, load_mesh
+from invgraphics.geometry.texture import load_textured_obj, save_textured_obj
 from invgraphics.glb import encode_glb
 from invgraphics.reconstruction import Reconstruction
 from invgraphics.scene import (
@@ -39,6 +39,7 @@ from invgraphics.scene import (
     SceneObject,
     SurfaceMaterial,
 )
+from invgraphics.surfaces import build_surface, tint, without_texture
 from invgraphics.transforms import invert
 
 SCENE_FORMAT_VERSION = 1
@@ -50,7 +51,6 @@ _SPREAD_FILE = f"{_SAMPLE_FOLDER}/spread.npz"
 _MARKER = ".invgraphics-output"
 _MARKER_TEXT = "This folder is written by invgraphics; `--overwrite` removes everything in it.\n"
 _UNITS = {"length": "m", "angle": "rad", "colour": "linear RGB in [0, 1]", "K": "pixels, pixel centres at integer coordinates"}
-_ELLIPSOID_SUBDIVISIONS = 3
 _MATERIAL_MODELS: dict[str, type[SurfaceMaterial]] = {"metallic-roughness": Material, "phong": PhongMaterial}
 _SMALLEST_BASE_COLOUR = 1e-3
 
@@ -100,14 +100,14 @@ def save_reconstruction(reconstruction: Reconstruction, out: Path, scores: Mappi
     if (out / _SCENE_FILE).exists() or (out / _MESH_FOLDER).exists():
         raise InputError(f"{out} holds a scene already; results are not mixed: name another folder, or give --overwrite")
     scene = reconstruction.scene
-    surfaces = [_build_surface(shape) for shape in scene.objects]
+    surfaces = [build_surface(shape) for shape in scene.objects]
     (out / _MESH_FOLDER).mkdir(parents=True)
     for index, shape, surface in zip(reconstruction.mask_indices, scene.objects, surfaces, strict=True):
         T_camera_object = scene.camera.T_camera_world @ shape.T_world_object
-        tinted = _tint(surface, shape.material).transformed(T_camera_object)
+        tinted = tint(surface, shape.material).transformed(T_camera_object)
         if tinted.texture is not None:
             save_textured_obj(tinted, tinted.texture, out / _textured_file(index))
-        _without_texture(tinted).to_trimesh().export(out / _mesh_file(index))
+        without_texture(tinted).to_trimesh().export(out / _mesh_file(index))
     if reconstruction.samples:
         _save_samples(reconstruction, out)
     (out / "scene.glb").write_bytes(encode_glb(scene, surfaces))
@@ -134,6 +134,11 @@ def load_scene(out: Path) -> Scene:
         return Scene(objects, tuple(_parse_light(row) for row in content["lights"]), plane, camera)
     except (json.JSONDecodeError, KeyError, TypeError) as error:
         raise InputError(f"{path} is damaged ({type(error).__name__}: {error}); reconstruct again") from error
+
+
+def load_mask_indices(out: Path) -> tuple[int, ...]:
+    """For each object of the scene that lies in a folder, the number of its mask: what its mesh files are numbered by."""
+    return tuple(row["mask_index"] for row in json.loads((out / _SCENE_FILE).read_text())["objects"])
 
 
 def load_samples(out: Path, scene: Scene) -> tuple[tuple[tuple[Mesh, ...], ...], tuple[Float[Tensor, " v"], ...]]:
@@ -208,33 +213,6 @@ def _save_samples(reconstruction: Reconstruction, out: Path) -> None:
 
 def _textured_file(mask_index: int) -> str:
     return f"{_MESH_FOLDER}/object_{mask_index:02d}.obj"
-
-
-def _build_surface(shape: SceneObject) -> Mesh:
-    """The object's mesh, or its ellipsoid as one; object frame."""
-    if shape.mesh is None:
-        sphere, faces = icosphere(_ELLIPSOID_SUBDIVISIONS)
-        return Mesh(sphere.to(shape.radii) * shape.radii.detach(), faces.to(shape.radii.device))
-    if not is_closed(shape.mesh.faces) or float(volume(shape.mesh.vertices.detach(), shape.mesh.faces)) <= 0:
-        raise ValueError(f"the mesh of {shape.name} is not a closed surface with outward faces")
-    return shape.mesh
-
-
-def _tint(mesh: Mesh, material: SurfaceMaterial) -> Mesh:
-    """The mesh with the colours that it is seen in: the base colour goes into its texture, else into its vertex colours."""
-    base, vertices = material.base_colour.detach(), mesh.vertices.detach()
-    if mesh.texture is not None:
-        return replace(mesh, vertices=vertices, texture=replace(mesh.texture, image=mesh.texture.image.detach() * base))
-    colours = torch.ones_like(mesh.vertices) if mesh.colours is None else mesh.colours.detach()
-    return replace(mesh, vertices=vertices, colours=colours * base)
-
-
-def _without_texture(mesh: Mesh) -> Mesh:
-    """The mesh with its texture averaged into its vertex colours."""
-    if mesh.texture is None:
-        return mesh
-    average = average_at_vertices(mesh.texture, mesh)
-    return replace(mesh, colours=average if mesh.colours is None else average * mesh.colours.detach(), texture=None)
 
 
 def _untint(mesh: Mesh, material: SurfaceMaterial) -> Mesh:

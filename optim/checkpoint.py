@@ -24,7 +24,6 @@ from invgraphics.geometry.mesh import Mesh, Texture
 from invgraphics.observation import Observation
 from invgraphics.reconstruction import StageHistory
 from invgraphics.scene import AmbientLight, DirectionalLight, Material, PhongMaterial, Plane, PointLight, Scene, SceneObject
-from optim.appearance import Appearance
 from optim.ellipsoids import EllipsoidPosterior
 from optim.evidence import ObjectEvidence
 from optim.hypotheses import Hypothesis
@@ -42,7 +41,6 @@ _DATA_TYPES = (
     SceneStageResult,
     Outcome,
     StageHistory,
-    Appearance,
     Hypothesis,
     Scene,
     SceneObject,

@@ -18,8 +18,8 @@ from invgraphics.transforms import invert, transform_points
 from optim.minimize import Limits
 from optim.object_view import ObjectView
 from optim.obstacles import Obstacle
-from optim.standing import STANDS_WITHIN, lay_flat
 from optim.stages import LossTerm, Stage, StageResult, Values, run_stage
+from optim.standing import lay_flat, stands_on_plane
 from optim.steppers import Adam
 from renderers.rasterize import Rasterizer, build_topology
 
@@ -137,6 +137,55 @@ def _cut(image: np.ndarray, left: int, top: int, width: int, height: int) -> np.
     return window
 
 
+@dataclass(frozen=True)
+class CageProblem:
+    """A mesh in its cage, ready to be fitted: `run_stage(problem.stage, problem.start)`."""
+
+    stage: Stage
+    """Its one free value is "cage", (c, 3) object frame, metres; it predicts a `DeformedMesh`."""
+    start: Values
+    """The cage at rest, in which the mesh has its own shape."""
+    mesh: Mesh
+    """As given, object frame."""
+    weights: Float[Tensor, "v c"]
+    """Mean value coordinates of the mesh's vertices in the cage."""
+
+    def deform(self, values: Values) -> Mesh:
+        """The mesh in the cage of these values, object frame."""
+        return replace(self.mesh, vertices=self.weights @ values["cage"])
+
+
+def build_cage_problem(
+    mesh: Mesh,
+    T_world_object: Float[Tensor, "4 4"],
+    targets: Sequence[CropTarget],
+    rasterizer: Rasterizer,
+    has_plane: bool,
+    loss_weights: CageWeights = CageWeights(),
+    obstacles: Sequence[Obstacle] = (),
+) -> CageProblem:
+    """What `fit_cage` solves; its arguments are the same."""
+    middle = (mesh.vertices.max(0).values + mesh.vertices.min(0).values) / 2
+    radii = (mesh.vertices.max(0).values - mesh.vertices.min(0).values).clamp(min=1e-3) / 2
+    rest, cage_faces = sphere_cage(_CAGE_SUBDIVISIONS, radii, _CAGE_MARGIN)
+    rest = rest + middle
+    weights = mean_value_coordinates(mesh.vertices, rest, cage_faces)
+    size = float(radii.max())
+    stage = Stage(
+        "cage",
+        free={"cage": Diffused.over(cage_faces, len(rest), _NEIGHBOURHOOD, unit=1.0)},
+        predict=_build_prediction(mesh.faces, weights, rest, T_world_object, targets, rasterizer),
+        terms=(
+            *(term for view, target in enumerate(targets) for term in _build_image_terms(view, target, loss_weights)),
+            *_build_cage_terms(cage_faces, len(rest), size, loss_weights),
+            *_build_contact_terms(transform_points(T_world_object, mesh.vertices), targets[0], loss_weights, has_plane, obstacles),
+        ),
+        stepper=Adam(_LEARNING_RATE * size),
+        limits=_LIMITS,
+    )
+    return CageProblem(stage, {"cage": rest}, mesh, weights)
+
+
 def fit_cage(
     mesh: Mesh,
     T_world_object: Float[Tensor, "4 4"],
@@ -160,30 +209,12 @@ def fit_cage(
     Returns:
         The deformed mesh, object frame, and the stage's result; its values hold the cage's vertices under "cage".
     """
-    middle = (mesh.vertices.max(0).values + mesh.vertices.min(0).values) / 2
-    radii = (mesh.vertices.max(0).values - mesh.vertices.min(0).values).clamp(min=1e-3) / 2
-    rest, cage_faces = sphere_cage(_CAGE_SUBDIVISIONS, radii, _CAGE_MARGIN)
-    rest = rest + middle
-    weights = mean_value_coordinates(mesh.vertices, rest, cage_faces)
-    predict = _build_prediction(mesh.faces, weights, rest, T_world_object, targets, rasterizer)
-    size = float(radii.max())
-    stage = Stage(
-        "cage",
-        free={"cage": Diffused.over(cage_faces, len(rest), _NEIGHBOURHOOD, unit=1.0)},
-        predict=predict,
-        terms=(
-            *(term for view, target in enumerate(targets) for term in _build_image_terms(view, target, loss_weights)),
-            *_build_cage_terms(cage_faces, len(rest), size, loss_weights),
-            *_build_contact_terms(transform_points(T_world_object, mesh.vertices), targets[0], loss_weights, has_plane, obstacles),
-        ),
-        stepper=Adam(_LEARNING_RATE * size),
-        limits=_LIMITS,
-    )
-    result = run_stage(stage, {"cage": rest})
-    deformed = replace(mesh, vertices=weights @ result.values["cage"])
+    problem = build_cage_problem(mesh, T_world_object, targets, rasterizer, has_plane, loss_weights, obstacles)
+    result = run_stage(problem.stage, problem.start)
+    deformed = problem.deform(result.values)
     if has_plane:
-        world = transform_points(T_world_object, deformed.vertices)
-        deformed = replace(deformed, vertices=transform_points(invert(T_world_object), lay_flat(world, deformed.faces)))
+        world = lay_flat(transform_points(T_world_object, deformed.vertices), deformed.faces, touches_others=bool(obstacles))
+        deformed = replace(deformed, vertices=transform_points(invert(T_world_object), world))
     return deformed, result
 
 
@@ -257,7 +288,7 @@ def _build_contact_terms(
     terms = []
     if has_plane:
         terms.append(LossTerm("support", weights.support, lambda mesh: penetrate_plane(mesh.vertices[:, 2]) / scale))
-    if has_plane and start[:, 2].min() < STANDS_WITHIN:
+    if has_plane and stands_on_plane(start[:, 2], touches_others=bool(obstacles)):
         terms.append(LossTerm("contact", weights.contact, lambda mesh: miss_contact(mesh.vertices[:, 2]) / scale))
     if obstacles:
         terms.append(LossTerm("separation", weights.separation, lambda mesh: _measure_depth_in(obstacles, mesh.vertices) / scale))

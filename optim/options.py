@@ -35,6 +35,8 @@ class ReconstructionOptions:
     """The chosen completion is fitted to the image through its cage; else it stays as it was completed."""
     second_order: bool = True
     """Ellipsoids are fitted by Levenberg-Marquardt; else by as many steps of Adam."""
+    appearance: bool = True
+    """Materials and lights are estimated; else objects keep their masks' mean colour under white light, without textures."""
     textures: bool = True
     """Vertices are coloured from the image; else each object has one colour."""
 

@@ -93,13 +93,10 @@ def reconstruct_views(
         evidence, start = stages.run("ellipsoids", 0.05, lambda: _start_ellipsoids(kept, rests, options))
         ellipsoids = stages.run("ellipsoids to image", 0.15, lambda: _refine_ellipsoids(evidence, start, options))
         scene = _build_ellipsoid_scene(kept, ellipsoids.posterior, has_plane)
-        appearance = stages.run(
-            "ellipsoids' materials and lights", 0.2, lambda: estimate_appearance(kept, _render(scene, "raycast"), scene, generator)
-        )
-        scene = _dress(scene, appearance)
+        lit, light_history = stages.run("ellipsoids' materials and lights", 0.2, lambda: _start_appearance(kept, scene, generator, options))
         views = merge_objects([view_objects(item, rests) for item in (kept, *others)])
         completions = stages.run("completion", 0.3, lambda: _complete(views, np.random.default_rng(seed), options))
-        scene, cage_histories = stages.run("cages", 0.5, lambda: _fit_cages(scene, views, completions, rests, options))
+        scene, cage_histories = stages.run("cages", 0.5, lambda: _fit_cages(lit, views, completions, rests, options))
         scene, final_history = stages.run("materials and lights", 0.85, lambda: _finish_appearance(kept, scene, generator, options))
     progress("done", 1.0)
     return Reconstruction(
@@ -108,7 +105,7 @@ def reconstruct_views(
         mask_indices=mask_indices,
         left_out=left_out,
         hypotheses=tuple(completion.name for completion in completions),
-        history=(*registrations, ellipsoids.history, appearance.history, *cage_histories, final_history),
+        history=(*registrations, ellipsoids.history, *light_history, *cage_histories, *final_history),
         seconds=stages.seconds,
         peak_memory_bytes=resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024,
     )
@@ -220,14 +217,26 @@ def _fit_cages(
     return replace(scene, objects=objects), histories
 
 
+def _start_appearance(
+    observation: Observation, scene: Scene, generator: torch.Generator, options: ReconstructionOptions
+) -> tuple[Scene, list[StageHistory]]:
+    """The scene with materials and lights for its ellipsoids."""
+    if not options.appearance:
+        return scene, []
+    start = estimate_appearance(observation, _render(scene, "raycast"), scene, generator)
+    return _dress(scene, start), [start.history]
+
+
 def _finish_appearance(
     observation: Observation, scene: Scene, generator: torch.Generator, options: ReconstructionOptions
-) -> tuple[Scene, StageHistory]:
+) -> tuple[Scene, list[StageHistory]]:
     """The scene with materials and lights for its meshes, and their colours."""
+    if not options.appearance:
+        return scene, []
     rendered = _render(scene, "auto")
     final = estimate_appearance(observation, rendered, scene, generator)
     dressed = _dress(scene, final)
-    return _paint(dressed, final, rendered) if options.textures else dressed, final.history
+    return _paint(dressed, final, rendered) if options.textures else dressed, [final.history]
 
 
 def _paint(scene: Scene, appearance: Appearance, rendered: Rendered) -> Scene:

@@ -113,7 +113,7 @@ def run_stage(stage: Stage, values: Values, callbacks: Sequence[Callback] = ()) 
         TypeError: Levenberg-Marquardt was given terms without residuals.
     """
     minimum = minimize(_build_objective(stage, values), _free_values(stage, values), stage.stepper, stage.limits, callbacks)
-    return StageResult(_place(stage, values, minimum.parameters), minimum, minimum.history(stage.name))
+    return StageResult(place_free(stage, values, minimum.parameters), minimum, minimum.history(stage.name))
 
 
 def _free_values(stage: Stage, values: Values) -> Parameters:
@@ -123,7 +123,8 @@ def _free_values(stage: Stage, values: Values) -> Parameters:
     return {name: bijection.to_free(values[name]) for name, bijection in stage.free.items()}
 
 
-def _place(stage: Stage, values: Values, parameters: Parameters) -> Values:
+def place_free(stage: Stage, values: Values, parameters: Parameters) -> Values:
+    """All values, those that are free from their free parameters: what a callback is told under `evaluation.parameters`."""
     return values | {name: bijection.from_free(parameters[name]) for name, bijection in stage.free.items()}
 
 
@@ -132,7 +133,7 @@ def _build_objective(stage: Stage, values: Values) -> Callable[[Parameters], Any
         return _build_normal_equations(stage, values)
 
     def compute_terms(parameters: Parameters) -> dict[str, Tensor]:
-        prediction = stage.predict(_place(stage, values, parameters))
+        prediction = stage.predict(place_free(stage, values, parameters))
         return {term.name: term.evaluate(prediction) for term in stage.terms}
 
     return compute_terms
@@ -145,7 +146,7 @@ def _build_normal_equations(stage: Stage, values: Values) -> NormalEquationsFunc
         raise TypeError(f"normal equations need residuals; stage {stage.name} has terms without: {others}")
 
     def compute_residuals(parameters: Parameters) -> dict[str, Tensor]:
-        prediction = stage.predict(_place(stage, values, parameters))
+        prediction = stage.predict(place_free(stage, values, parameters))
         return {term.name: term.compute(prediction) for term in terms}
 
     kernels = {term.name: term.weighted_kernel for term in terms}

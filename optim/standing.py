@@ -8,8 +8,9 @@ from torch import Tensor
 
 from invgraphics.geometry.mesh import vertex_normals, volume
 
-STANDS_WITHIN = 0.006
-"""Metres over the plane within which the lowest vertex says that an object stands on it."""
+_STANDS_WITHIN, _STANDS_ALONE_WITHIN = 0.006, 0.15
+"""Metres over the plane within which the lowest vertex says that an object stands on it; where it touches nothing else, a share of its
+height will do, as its underside is often hidden."""
 _FACES_DOWN = -0.3
 """Largest z of the normals of an underside."""
 _FLATTENED_SHARE, _FLATTENED_LEAST, _FLATTENED_MOST = 0.03, 0.001, 0.003
@@ -20,7 +21,13 @@ _FIRM_TILT = 0.1
 """Radians by which what stands firmly may be tilted before it falls."""
 
 
-def lay_flat(vertices: Float[Tensor, "v 3"], faces: Int[Tensor, "f 3"]) -> Float[Tensor, "v 3"]:
+def stands_on_plane(heights: Float[Tensor, " v"], touches_others: bool) -> bool:
+    """Whether an object with vertices at these heights over the support plane, metres, stands on it."""
+    lowest, extent = float(heights.min()), float(heights.max() - heights.min())
+    return lowest < (_STANDS_WITHIN if touches_others else max(_STANDS_WITHIN, _STANDS_ALONE_WITHIN * extent))
+
+
+def lay_flat(vertices: Float[Tensor, "v 3"], faces: Int[Tensor, "f 3"], touches_others: bool) -> Float[Tensor, "v 3"]:
     """The vertices of a closed mesh (world frame, metres), flat where it stands on the support plane.
 
     As nothing there was seen, what keeps it standing is likeliest. Whatever lies below the plane is raised onto it. Of what stands on it,
@@ -28,7 +35,7 @@ def lay_flat(vertices: Float[Tensor, "v 3"], faces: Int[Tensor, "f 3"]) -> Float
     underside keeps from falling leans on something, and has no more of it laid down than any other.
     """
     height = vertices[:, 2]
-    if height.min() >= STANDS_WITHIN:
+    if not stands_on_plane(height, touches_others):
         return vertices
     near = min(max(_FLATTENED_SHARE * float(height.max()), _FLATTENED_LEAST), _FLATTENED_MOST)
     faces_down = vertex_normals(vertices, faces)[:, 2] < _FACES_DOWN

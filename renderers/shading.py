@@ -15,6 +15,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
+from invgraphics.geometry.spherical_harmonics import evaluate_spherical_harmonics
 from invgraphics.scene import AmbientLight, DirectionalLight, Light, Material, PointLight
 
 DIELECTRIC_REFLECTANCE = 0.04
@@ -81,23 +82,6 @@ def ambient_coefficients(lights: Sequence[Light]) -> Float[Tensor, "9 3"] | None
     """Sum of the spherical-harmonic coefficients of all environments, None where there is none."""
     coefficients = [light.sh for light in lights if isinstance(light, AmbientLight)]
     return torch.stack(coefficients).sum(0) if coefficients else None
-
-
-def evaluate_spherical_harmonics(directions: Float[Tensor, "n 3"]) -> Float[Tensor, "n 9"]:
-    """Real spherical harmonics of bands 0 to 2 at unit directions, in the order of `AmbientLight.sh` (no Condon-Shortley phase)."""
-    x, y, z = directions.unbind(-1)
-    columns = [
-        torch.full_like(x, 0.282095),
-        0.488603 * y,
-        0.488603 * z,
-        0.488603 * x,
-        1.092548 * x * y,
-        1.092548 * y * z,
-        0.315392 * (3 * z * z - 1),
-        1.092548 * x * z,
-        0.546274 * (x * x - y * y),
-    ]
-    return torch.stack(columns, dim=-1)
 
 
 def _spread_bands(first: Tensor, second: Tensor, third: Tensor) -> Tensor:

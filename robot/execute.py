@@ -10,11 +10,8 @@ from jaxtyping import Float
 
 from robot.kinematics import UR5_LIMITS, forward_kinematics
 from robot.motion import PickPlan, PlacePlan
+from robot.stops import MotionStoppedError
 from robot.trajectory import Trajectory, resume
-
-
-class MotionStoppedError(Exception):
-    """The arm was stopped because it did not do what it was told. The message says where."""
 
 
 @runtime_checkable
@@ -28,7 +25,7 @@ class Arm(Protocol):
     def follow(self, trajectory: Trajectory, until: Callable[[], bool] | None = None) -> bool:
         """Moves, and returns when it is done: whether the arm went all the way, or stopped for `until`, asked many times a second.
 
-        Raises `MotionStoppedError` where the arm left the trajectory and was stopped.
+        Raises `MotionStoppedError` where the arm was stopped: it left the trajectory, lost its connection, met something.
         """
         ...
 
@@ -46,7 +43,10 @@ class Hand(Protocol):
         ...
 
     def move_to(self, targets: Mapping[str, float]) -> None:
-        """Moves motors towards targets by name (radians), and returns when they stand still: there, or blocked."""
+        """Moves motors towards targets by name (radians), and returns when they stand still: there, or blocked.
+
+        Raises `MotionStoppedError` where the hand does not answer or answers what makes no sense.
+        """
         ...
 
 

@@ -10,8 +10,8 @@ from typing import Any, Protocol, runtime_checkable
 import numpy as np
 from jaxtyping import Float
 
-from robot.execute import MotionStoppedError
 from robot.kinematics import JOINT_NAMES, UR5_LIMITS, JointLimits
+from robot.stops import MotionStoppedError, StopReason
 from robot.trajectory import Trajectory
 
 ARM_LINKS = ("base_link", "shoulder_link", "upper_arm_link", "forearm_link", "wrist_1_link", "wrist_2_link", "wrist_3_link")
@@ -142,7 +142,7 @@ class SimulatedUR5:
         lag = abs(actual - q)
         if lag.max() > self._largest_lag:
             self._command(actual)
-            raise MotionStoppedError(f"{JOINT_NAMES[int(lag.argmax())]} was {np.degrees(lag.max()):.0f} degrees behind")
+            raise MotionStoppedError(f"{JOINT_NAMES[int(lag.argmax())]} was {np.degrees(lag.max()):.0f} degrees behind", StopReason.LAG)
 
 
 class SimulatedHand:

@@ -35,6 +35,7 @@ from invgraphics.observation import Observation
 from invgraphics.output import claim_output_folder, write_json
 from invgraphics.plane import find_support_plane
 from invgraphics.segment.proposals import propose_masks
+from optim.options import ReconstructionOptions
 from optim.reconstruct import reconstruct
 
 _ROUNDS, _SETTINGS = "rounds", "settings.json"
@@ -121,7 +122,7 @@ def _reconstruct(observation: Observation, seed: int) -> Sequence[PlacedSolid]:
     T_world_camera = observation.camera.T_world_camera.double().numpy()
     in_camera_frame = observation.with_camera_pose(torch.eye(4, dtype=observation.depth.dtype))
     try:
-        scene = reconstruct(in_camera_frame, seed=seed).scene
+        scene = reconstruct(in_camera_frame, seed=seed, options=ReconstructionOptions(appearance=False)).scene
     except InputError:
         return []
     T_world_scene = T_world_camera @ np.linalg.inv(scene.camera.T_world_camera.detach().double().numpy())

@@ -108,6 +108,17 @@ def parse_pose(values: Any, where: str) -> Float[Tensor, "4 4"]:
     return torch.tensor(pose, dtype=torch.float32)
 
 
+def parse_rotation_translation(rotation: Any, translation: Any, unit_m: float, where: str, names: tuple[str, str]) -> Float[Tensor, "4 4"]:
+    """A rigid transform, metres, of a rotation (3x3, or nine numbers in row order) and a translation, three numbers of `unit_m` metres."""
+    right = f"{names[0]} must be a rotation (nine numbers in row order) and {names[1]} three numbers"
+    try:
+        R, t = np.array(rotation, dtype=np.float64).reshape(3, 3), np.array(translation, dtype=np.float64).reshape(3)
+    except (TypeError, ValueError) as error:
+        raise InputError(f"{where} is not a pose; {right}") from error
+    pose = np.vstack([np.column_stack([R, t * unit_m]), [0, 0, 0, 1]])
+    return parse_pose(pose, f"{where} ({names[0]}, {names[1]})")
+
+
 def check_same_size(shapes: dict[str, tuple[int, int]]) -> None:
     """`InputError` unless all (height, width), by name of the file, agree."""
     if len(set(shapes.values())) > 1:

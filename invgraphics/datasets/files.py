@@ -9,20 +9,23 @@ from typing import Any
 import cv2
 import numpy as np
 import torch
+import trimesh
 from jaxtyping import Float, Int
 from torch import Tensor
 
 from invgraphics.errors import InputError
-from invgraphics.geometry.mesh import linear_from_srgb
+from invgraphics.geometry.mesh import Mesh, linear_from_srgb, load_mesh
 
 _PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
+_MESH_ERRORS = (ValueError, TypeError, LookupError, AttributeError, NotImplementedError, OSError, ArithmeticError, struct.error)
+"""What trimesh raises of files that are damaged."""
 _JPEG_START, _JPEG_END = b"\xff\xd8", b"\xff\xd9"
 
 
 def read_json(path: Path) -> Any:
     """The content of a JSON file; `InputError` where there is none or it is not JSON."""
     try:
-        return json.loads(_read_bytes(path))
+        return json.loads(read_bytes(path))
     except (json.JSONDecodeError, UnicodeDecodeError) as error:
         raise InputError(f"{path} is not JSON: {error}") from error
 
@@ -45,6 +48,13 @@ def find_image(folder: Path, stem: str, suffixes: tuple[str, ...]) -> Path:
     raise InputError(f"no such file: {folder / stem}{suffixes[0]}" + (f" (or {', '.join(suffixes[1:])})" if suffixes[1:] else ""))
 
 
+def require_file(path: Path) -> Path:
+    """The path, if there is a file at it; `InputError` if not."""
+    if not path.is_file():
+        raise InputError(f"no such file: {path}")
+    return path
+
+
 def read_colour(path: Path) -> Float[Tensor, "h w 3"]:
     """Linear RGB in [0, 1] of an 8-bit sRGB image file; a grey image gives three equal channels."""
     image = _decode(path)
@@ -60,7 +70,7 @@ def read_colour(path: Path) -> Float[Tensor, "h w 3"]:
 
 def read_depth(path: Path) -> np.ndarray:
     """(h, w) raw depth values, in the file's type: 16-bit integers or floating point. 8-bit images hold no depth."""
-    values = _load_array(path) if path.suffix == ".npy" else _decode(path)
+    values = load_array(path) if path.suffix == ".npy" else _decode(path)
     if values.ndim != 2:
         raise InputError(f"{path} has the shape {values.shape}; a depth image has one channel: (height, width)")
     if values.dtype not in (np.uint16, np.int16, np.uint32, np.int32, np.float16, np.float32, np.float64):
@@ -76,7 +86,8 @@ def read_ids(path: Path) -> Int[Tensor, "h w"]:
     return torch.from_numpy(image.astype(np.int64))
 
 
-def _read_bytes(path: Path) -> bytes:
+def read_bytes(path: Path) -> bytes:
+    """The content of a file; `InputError` where there is none or it cannot be read."""
     try:
         return path.read_bytes()
     except FileNotFoundError as error:
@@ -85,7 +96,31 @@ def _read_bytes(path: Path) -> bytes:
         raise InputError(f"{path} cannot be read: {error.strerror}") from error
 
 
-def _load_array(path: Path) -> np.ndarray:
+def read_mesh(path: Path, unit_m: float = 1.0) -> Mesh:
+    """A mesh file in metres; `InputError` where it cannot be read or has no faces. One unit of the file is `unit_m` metres."""
+    try:
+        mesh = load_mesh(require_file(path), unit_m)
+    except _MESH_ERRORS as error:
+        raise InputError(f"{path} is not a mesh that can be read: {type(error).__name__}: {error}") from error
+    if len(mesh.faces) == 0 or not torch.isfinite(mesh.vertices).all():
+        raise InputError(f"{path} has no faces, or vertices that are not finite; it must hold the object's surface")
+    return mesh
+
+
+def read_points(path: Path) -> Float[Tensor, "p 3"]:
+    """The points of a point cloud file (PLY), in its unit; `InputError` where it cannot be read or has none."""
+    try:
+        vertices = np.asarray(trimesh.load(require_file(path), process=False).vertices, dtype=np.float32)
+    except _MESH_ERRORS as error:
+        raise InputError(f"{path} is not a point cloud that can be read: {type(error).__name__}: {error}") from error
+    if vertices.ndim != 2 or vertices.shape[1:] != (3,) or len(vertices) == 0 or not np.isfinite(vertices).all():
+        raise InputError(f"{path} holds no points; it must hold x, y and z of each, finite")
+    return torch.tensor(vertices)
+
+
+def load_array(path: Path) -> np.ndarray:
+    """The array of a .npy file; pickled objects are refused."""
+    require_file(path)
     try:
         return np.load(path, allow_pickle=False)
     except (ValueError, EOFError, OSError) as error:
@@ -94,7 +129,7 @@ def _load_array(path: Path) -> np.ndarray:
 
 def _decode(path: Path) -> np.ndarray:
     """Pixels as stored (BGR order, no change of depth, orientation tags ignored)."""
-    content = _read_bytes(path)
+    content = read_bytes(path)
     _require_complete(content, path)
     try:
         image = cv2.imdecode(np.frombuffer(content, np.uint8), cv2.IMREAD_UNCHANGED | cv2.IMREAD_IGNORE_ORIENTATION)

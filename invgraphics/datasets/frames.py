@@ -3,19 +3,16 @@
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
 from invgraphics.camera import Camera
-from invgraphics.datasets.checks import check_same_size, parse_boxes, parse_depth, parse_intrinsics, parse_pose
-from invgraphics.datasets.files import find_image, read_colour, read_depth, read_ids, read_json, require_keys
-from invgraphics.datasets.sample import FrameInput, GroundTruth
+from invgraphics.datasets.checks import check_same_size, parse_boxes, parse_depth, parse_intrinsics, parse_pose, parse_rotation_translation
+from invgraphics.datasets.files import find_image, read_colour, read_depth, read_ids, read_json, read_mesh, require_keys
+from invgraphics.datasets.sample import FrameInput, PoseTruth
 from invgraphics.errors import InputError
-from invgraphics.geometry.mesh import load_mesh
 from invgraphics.observation import Observation
-from invgraphics.transforms import rigid
 
 CAMERA_KEYS = ("K", "width", "height", "depth_scale_m")
 POSE_KEYS = ("instance", "name", "mesh", "R", "t_m")
@@ -35,8 +32,8 @@ def load_frame_folder(folder: Path) -> FrameInput:
         raise InputError(f"no such frame folder: {folder}; it must be a folder with rgb.png, depth.png and camera.json")
     colour_path = find_image(folder, "rgb", (".png", ".jpg", ".jpeg"))
     depth_path = find_image(folder, "depth", (".png", ".tiff", ".tif", ".npy"))
-    colour, raw_depth, description = read_colour(colour_path), read_depth(depth_path), read_json(folder / "camera.json")
-    camera = _parse_camera(description, folder / "camera.json", {str(colour_path): colour.shape[:2], str(depth_path): raw_depth.shape})
+    colour, raw_depth, description = read_colour(colour_path), read_depth(depth_path), read_camera_description(folder / "camera.json")
+    camera = parse_camera(description, folder / "camera.json", {str(colour_path): colour.shape[:2], str(depth_path): raw_depth.shape})
     depth, valid = parse_depth(raw_depth, description["depth_scale_m"], str(depth_path), "depth_scale_m")
     masks = _read_masks(folder / "mask.png", camera)
     observation = Observation(colour, depth, valid, masks, camera, name=folder.resolve().name)
@@ -46,8 +43,8 @@ def load_frame_folder(folder: Path) -> FrameInput:
     return FrameInput(observation.with_masks(masks), boxes, T_world_camera)
 
 
-def load_frame_truth(folder: Path) -> list[GroundTruth]:
-    """The accepted poses of `poses.json` with their meshes, in the order of the masks; empty where the frame has none.
+def load_frame_poses(folder: Path) -> list[PoseTruth]:
+    """The accepted poses of `poses.json` with their models, in the order of the masks; empty where the frame has none.
 
     Mesh paths are relative to the folder that holds the folder of frames.
     """
@@ -60,7 +57,11 @@ def load_frame_truth(folder: Path) -> list[GroundTruth]:
     for index, row in enumerate(rows):
         require_keys(row, POSE_KEYS, f"entry {index} of {path}")
     ids = [int(value) for value in _present_ids(folder / "mask.png")]
-    truths = [_build_truth(row, ids, folder) for row in rows if row.get("accepted", True) and row["instance"] in ids]
+    truths = [
+        _build_truth(row, ids, folder, f"entry {index} of {path}")
+        for index, row in enumerate(rows)
+        if row.get("accepted", True) and row["instance"] in ids
+    ]
     return sorted(truths, key=lambda truth: truth.mask_index)
 
 
@@ -74,8 +75,15 @@ def list_frame_folders(folder: Path) -> list[Path]:
     return frames
 
 
-def _parse_camera(description: Any, path: Path, image_sizes: dict[str, tuple[int, int]]) -> Camera:
+def read_camera_description(path: Path) -> dict[str, Any]:
+    """A `camera.json` with the keys that it must have; what they hold is checked by `parse_camera` and `parse_depth`."""
+    description = read_json(path)
     require_keys(description, CAMERA_KEYS, str(path))
+    return description
+
+
+def parse_camera(description: dict[str, Any], path: Path, image_sizes: dict[str, tuple[int, int]]) -> Camera:
+    """The camera of a `camera.json`, where the images of the given (height, width), by name, have its size. Its pose is the identity."""
     for key in ("width", "height"):
         if not isinstance(description[key], int) or description[key] <= 0:
             raise InputError(f"{key} in {path} is {description[key]!r}; it must be a positive whole number of pixels")
@@ -107,11 +115,10 @@ def _read_boxes(path: Path, camera: Camera) -> Float[Tensor, "b 4"]:
     return parse_boxes(read_json(path), camera.height, camera.width, str(path))
 
 
-def _build_truth(row: dict[str, Any], ids: list[int], folder: Path) -> GroundTruth:
-    path = folder.resolve().parents[1] / row["mesh"]
+def _build_truth(row: dict[str, Any], ids: list[int], folder: Path, where: str) -> PoseTruth:
+    root = folder.resolve().parents[1]
+    path = root / str(row["mesh"])
     if not path.is_file():
-        raise InputError(
-            f"no such mesh: {path}, which {folder / 'poses.json'} names; its paths are relative to {folder.resolve().parents[1]}"
-        )
-    pose = rigid(torch.tensor(np.array(row["R"]), dtype=torch.float32), torch.tensor(row["t_m"], dtype=torch.float32))
-    return GroundTruth(ids.index(row["instance"]), row["name"], load_mesh(path).transformed(pose), pose)
+        raise InputError(f"no such mesh: {path}, which {where} names; its paths are relative to {root}")
+    pose = parse_rotation_translation(row["R"], row["t_m"], 1.0, where, ("R", "t_m"))
+    return PoseTruth(ids.index(row["instance"]), str(row["name"]), str(row["mesh"]), pose, read_mesh(path))

@@ -32,3 +32,26 @@ class GroundTruth:
     """Its true surface in the camera frame, metres."""
     T_camera_object: Float[Tensor, "4 4"]
     """Pose of the model: its own frame to the camera frame, metres."""
+
+
+@dataclass(frozen=True)
+class PoseTruth:
+    """Where one object of an image truly is, and what is needed to score a pose of it. Some datasets know the pose and no surface."""
+
+    mask_index: int
+    """Index of the object's mask in `Observation.masks`."""
+    name: str
+    object_id: str
+    """What the dataset calls the object: equal in all images that show the same one."""
+    T_camera_object: Float[Tensor, "4 4"]
+    """The object's own frame to the camera frame, metres."""
+    model: Mesh | None = None
+    """Its surface in its own frame, metres; None where the dataset publishes none."""
+    points: Float[Tensor, "p 3"] | None = None
+    """The points, own frame, metres, at which the dataset's papers measure ADD; None for the model's vertices."""
+    diameter_m: float | None = None
+    """The greatest distance between two points of the model as the dataset states it; None where it does not."""
+    symmetries: Float[Tensor, "s 4 4"] | None = None
+    """Motions of the own frame that leave the object looking the same, the identity among them; None where the dataset does not say."""
+    counted: bool = True
+    """Whether the dataset's own evaluation counts it (BOP leaves out what is hardly visible or not among the targets)."""

@@ -93,7 +93,7 @@ def run_demo(
             bodies = settle_toys(world, toys, out / "truth", generator)
             camera = place_camera(*CAMERA)
             write_frame(take_photograph(world, bodies, camera, generator), out / "frame")
-            truths = _describe_truth(world, toys, bodies, camera)
+            truths = describe_truth(world, toys, bodies, camera)
         reconstruction = _reconstruct(out, tuple(toy.name for toy in toys), seed, stages)
         with stages.stage("score"):
             objects = _score(reconstruction, truths, out, seed)
@@ -147,7 +147,7 @@ def _reconstruct(out: Path, names: tuple[str, ...], seed: int, stages: _Stages) 
     return reconstruction
 
 
-def _describe_truth(world: World, toys: tuple[Toy, ...], bodies: tuple[int, ...], camera: Camera) -> list[GroundTruth]:
+def describe_truth(world: World, toys: tuple[Toy, ...], bodies: tuple[int, ...], camera: Camera) -> list[GroundTruth]:
     """The toys in the camera frame."""
     T_camera_world = camera.T_camera_world.float()
     poses = [torch.tensor(world.pose(body), dtype=torch.float32) for body in bodies]

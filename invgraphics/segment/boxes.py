@@ -55,12 +55,12 @@ def segment_boxes(observation: Observation, boxes: Float[Tensor, "n 4"], plane: 
     all of the box starts as object. Returns disjoint masks, empty where nothing was found.
     """
     height, width = observation.depth.shape
-    trimap, parts = _build_trimap(observation, plane), _label_parts(observation, plane)
+    trimap, parts = build_trimap(observation, plane), label_parts(observation, plane)
     image = np.round(255 * srgb_from_linear(observation.colour).cpu().numpy()).astype(np.uint8)
     masks = np.zeros((len(boxes), height, width), bool)
     for mask, box in zip(masks, boxes.tolist(), strict=True):
         window = _box_window(box, height, width)
-        mask[:] = _segment_box(image, _exclude_intruders(trimap, parts, window), window)
+        mask[:] = segment_window(image, _exclude_intruders(trimap, parts, window), window)
     points = observation.camera.unproject(observation.depth).cpu().numpy()
     return torch.from_numpy(_resolve_conflicts(masks, points)).to(observation.depth.device)
 
@@ -82,7 +82,7 @@ def _box_window(box: list[float], height: int, width: int) -> tuple[slice, slice
     return slice(top, max(int(np.ceil(y1)), top + 1)), slice(left, max(int(np.ceil(x1)), left + 1))
 
 
-def _build_trimap(observation: Observation, plane: SupportPlane | None) -> np.ndarray:
+def build_trimap(observation: Observation, plane: SupportPlane | None) -> np.ndarray:
     """(h, w) uint8 of GrabCut's labels from depth alone, as if all of the image were inside a box."""
     valid = observation.valid.cpu().numpy()
     trimap = np.full(valid.shape, cv2.GC_PR_FGD, np.uint8)
@@ -96,7 +96,7 @@ def _build_trimap(observation: Observation, plane: SupportPlane | None) -> np.nd
     return trimap
 
 
-def _label_parts(observation: Observation, plane: SupportPlane | None) -> np.ndarray:
+def label_parts(observation: Observation, plane: SupportPlane | None) -> np.ndarray:
     """(h, w) int32: the parts above the plane that hang together in depth; 0 where there is none."""
     mask = observation.valid.cpu().numpy()
     if plane is not None:
@@ -124,7 +124,7 @@ def _exclude_intruders(trimap: np.ndarray, parts: np.ndarray, window: tuple[slic
     return trimap
 
 
-def _segment_box(image: np.ndarray, trimap: np.ndarray, window: tuple[slice, slice]) -> np.ndarray:
+def segment_window(image: np.ndarray, trimap: np.ndarray, window: tuple[slice, slice]) -> np.ndarray:
     """(h, w) bool: the object in one box."""
     rows, columns = window
     margin = int(_CONTEXT_SHARE * max(rows.stop - rows.start, columns.stop - columns.start)) + 4

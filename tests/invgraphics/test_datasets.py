@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from invgraphics.camera import project
-from invgraphics.datasets import find_masks_without_depth, list_images, load_frame, load_ground_truth, load_observation
+from invgraphics.datasets import find_masks_without_depth, list_images, load_frame, load_ground_truth, load_observation, load_pose_truth
 from invgraphics.datasets.checks import make_disjoint
 from invgraphics.errors import InputError
 from invgraphics.geometry.mesh import icosphere, srgb_from_linear
@@ -231,3 +231,68 @@ def test_bop_camera_poses_are_turned_round_and_scaled(tmp_path: Path) -> None:
     description["0"] |= {"cam_R_w2c": T_camera_world[:3, :3].reshape(-1).tolist(), "cam_t_w2c": translation}
     path.write_text(json.dumps(description))
     np.testing.assert_allclose(load_frame(f"{tmp_path}:1/0").T_world_camera, np.linalg.inv(T_camera_world), atol=1e-6)
+
+
+def write_information(root: Path, shares: tuple[float, float] = (1.0, 1.0), images: tuple[int, ...] = (0,)) -> None:
+    """models_info.json (object 1 turns about z through (10, 0, 0) mm, object 2 has a half turn about x) and scene_gt_info.json."""
+    half_turn = [1.0, 0, 0, 0, 0, -1, 0, 20, 0, 0, -1, 0, 0, 0, 0, 1]
+    models = {
+        "1": {"diameter": 80.0, "symmetries_continuous": [{"axis": [0, 0, 2], "offset": [10, 0, 0]}]},
+        "2": {"diameter": 100.0, "symmetries_discrete": [half_turn]},
+    }
+    (root / "models" / "models_info.json").write_text(json.dumps(models))
+    rows = {str(image): [{"visib_fract": share} for share in shares] for image in images}
+    (root / "test" / "000001" / "scene_gt_info.json").write_text(json.dumps(rows))
+
+
+def test_bop_symmetries_are_motions_in_metres(tmp_path: Path) -> None:
+    root = write_bop(tmp_path)
+    assert [truth.symmetries for truth in load_pose_truth(f"{root}:1/0")] == [None, None]
+    write_information(root)
+    second, first = load_pose_truth(f"{root}:1/0")
+    assert (first.diameter_m, second.diameter_m) == (pytest.approx(0.08), pytest.approx(0.1))
+    np.testing.assert_allclose(second.symmetries[1] @ torch.tensor([0.3, 0.01, 0.0, 1.0]).double(), [0.3, 0.01, 0.0, 1.0], atol=1e-9)
+    turned = first.symmetries @ torch.tensor([0.04, 0.0, 0.0, 1.0]).double()
+    np.testing.assert_allclose((turned[:, :3] - torch.tensor([0.01, 0, 0])).norm(dim=-1), 0.03, atol=1e-9)
+    steps = (turned[:, :3] - turned[:, :3].roll(1, 0)).norm(dim=-1)
+    assert float(steps.max()) <= 0.01 * 0.08
+    assert len(second.symmetries) == 2
+    torch.testing.assert_close(second.symmetries[0], torch.eye(4, dtype=torch.float64))
+
+
+def test_bop_counts_what_is_visible_and_what_the_targets_name(tmp_path: Path) -> None:
+    root = write_bop(tmp_path, images=(0, 4))
+    write_information(root, (0.09, 0.5), (0, 4))
+    assert [truth.counted for truth in load_pose_truth(f"{root}:1/0")] == [False, True]
+    targets = [{"scene_id": 1, "im_id": 4, "obj_id": 2, "inst_count": 1}]
+    (root / "test_targets_bop19.json").write_text(json.dumps(targets))
+    assert list_images(root) == [f"{root}:000001/4"]
+    write_information(root, (0.2, 0.5), (0, 4))
+    assert [truth.counted for truth in load_pose_truth(f"{root}:1/4")] == [True, False]
+    assert [truth.counted for truth in load_pose_truth(f"{root}:1/0")] == [False, False]
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "said"),
+    [
+        ("test_targets_bop19.json", [{"scene_id": 1}], "whole numbers scene_id"),
+        ("models/models_info.json", {"1": {"diameter": -1}}, "positive number of millimetres"),
+        ("models/models_info.json", {"1": {"diameter": 1, "symmetries_discrete": [[1, 2]]}}, "lists of 16 numbers"),
+        (
+            "models/models_info.json",
+            {"1": {"diameter": 1, "symmetries_continuous": [{"axis": [0, 0, 0], "offset": [0, 0, 0]}]}},
+            "axis not 0",
+        ),
+        ("test/000001/scene_gt_info.json", {"0": [{}]}, "a visib_fract"),
+        ("test/000001/scene_gt.json", {"0": [{"obj_id": 1, "cam_R_m2c": [1] * 9, "cam_t_m2c": [0] * 3}]}, "does not hold a rotation"),
+        ("test/000001/scene_gt.json", {"0": [{"obj_id": "a", "cam_R_m2c": [1] * 9, "cam_t_m2c": [0] * 3}]}, "obj_id of"),
+        ("test/000001/scene_gt.json", {"0": 3}, "is not a list"),
+        ("models/obj_000001.ply", "ply\nformat ascii 1.0\n", "not a mesh"),
+    ],
+)
+def test_bop_files_that_are_wrong_are_named(tmp_path: Path, name: str, content: object, said: str) -> None:
+    root = write_bop(tmp_path)
+    (root / name).write_text(content if isinstance(content, str) else json.dumps(content))
+    with pytest.raises(InputError, match=said) as raised:
+        load_pose_truth(f"{root}:1/0")
+    assert "\n" not in str(raised.value)

@@ -54,3 +54,10 @@ def test_without_textures_an_object_has_one_colour():
     assert item.mesh.colours is None
     assert item.mesh.texture is None
     assert _reconstruct().scene.objects[0].mesh.texture is not None
+
+
+def test_without_appearance_the_shape_is_the_same_in_the_masks_mean_colour():
+    bare, dressed = _reconstruct("appearance").scene, _reconstruct("textures").scene
+    torch.testing.assert_close(bare.objects[0].mesh.vertices, dressed.objects[0].mesh.vertices, atol=1e-4, rtol=0)
+    assert len(bare.lights) == 1
+    assert bare.objects[0].mesh.texture is None

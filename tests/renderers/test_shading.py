@@ -6,6 +6,7 @@ import pytest
 import torch
 from torch import Tensor
 
+from invgraphics.geometry.spherical_harmonics import evaluate_spherical_harmonics
 from invgraphics.scene import AmbientLight, DirectionalLight, Material, PointLight
 from invgraphics.transforms import rigid, so3_exp
 from renderers.shading import (
@@ -15,7 +16,6 @@ from renderers.shading import (
     compute_lobe_radiance,
     direct_lights,
     environment_reflectance,
-    evaluate_spherical_harmonics,
     material_at,
     shade_ggx,
     shade_phong,

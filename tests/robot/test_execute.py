@@ -12,10 +12,11 @@ from grasp_sim.hands import Hand, load_hand
 from grasp_sim.world import World
 from invgraphics.geometry.mesh import mesh_from_trimesh
 from robot.assembly import MIA_RIGHT_MOUNT, UR5_URDF, HandMount, build_arm_with_hand, load_mount
-from robot.execute import ExecutionReport, ExecutionSettings, MotionStoppedError, Outcome, Phase, execute_pick
+from robot.execute import ExecutionReport, ExecutionSettings, Outcome, Phase, execute_pick
 from robot.kinematics import JOINT_NAMES, UR5_LIMITS
 from robot.motion import PickPlan, PickTask, plan_pick
 from robot.simulated import SimulatedHand, SimulatedUR5, SimulatedWatch, Simulation, WorldCollisionChecker
+from robot.stops import MotionStoppedError
 from robot.trajectory import Trajectory, time_path
 
 HOME = np.array([np.pi, -np.pi / 2, np.pi / 2, -np.pi / 2, -np.pi / 2, 0.0])
