@@ -39,7 +39,8 @@ _EDGES_ACROSS = 20
 _REACH = 0.7
 """How far, in visible extents, a completion may reach beyond what is visible."""
 _EVIDENCE_SAMPLES = 3000
-_MISFIT_CAP = 0.01
+_MISFIT_CAP = 0.03
+"""Metres: a part that a primitive leaves out must tell against it, a few wrong pixels must not."""
 _FREE_TOLERANCE = 0.003
 _ACCEPTED_MISFIT = 0.0008
 _ACCEPTED_RELATIVE_MISFIT = 0.008

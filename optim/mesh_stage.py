@@ -213,7 +213,8 @@ def fit_cage(
     result = run_stage(problem.stage, problem.start)
     deformed = problem.deform(result.values)
     if has_plane:
-        world = lay_flat(transform_points(T_world_object, deformed.vertices), deformed.faces, touches_others=bool(obstacles))
+        world = transform_points(T_world_object, deformed.vertices)
+        world = lay_flat(world, deformed.faces, _touches_any(obstacles, world))
         deformed = replace(deformed, vertices=transform_points(invert(T_world_object), world))
     return deformed, result
 
@@ -288,11 +289,15 @@ def _build_contact_terms(
     terms = []
     if has_plane:
         terms.append(LossTerm("support", weights.support, lambda mesh: penetrate_plane(mesh.vertices[:, 2]) / scale))
-    if has_plane and stands_on_plane(start[:, 2], touches_others=bool(obstacles)):
+    if has_plane and stands_on_plane(start[:, 2], _touches_any(obstacles, start)):
         terms.append(LossTerm("contact", weights.contact, lambda mesh: miss_contact(mesh.vertices[:, 2]) / scale))
     if obstacles:
         terms.append(LossTerm("separation", weights.separation, lambda mesh: _measure_depth_in(obstacles, mesh.vertices) / scale))
     return tuple(terms)
+
+
+def _touches_any(obstacles: Sequence[Obstacle], points: Float[Tensor, "v 3"]) -> bool:
+    return any(obstacle.is_touched_by(points) for obstacle in obstacles)
 
 
 def _measure_depth_in(obstacles: Sequence[Obstacle], points: Float[Tensor, "v 3"]) -> Float[Tensor, " v"]:

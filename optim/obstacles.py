@@ -16,6 +16,8 @@ _FINEST = 0.002
 """Metres: least spacing of the samples."""
 _MARGIN = 0.004
 """Metres around an obstacle within which its distance is known; beyond, nothing is felt of it."""
+_TOUCHES = 0.003
+"""Metres between surfaces that touch as far as one can tell."""
 
 
 @dataclass(frozen=True)
@@ -31,13 +33,21 @@ class Obstacle:
 
     def measure_depth(self, points: Float[Tensor, "n 3"]) -> Float[Tensor, " n"]:
         """How deep, metres, each world point lies inside the neighbour; 0 outside. Differentiable with respect to the points."""
+        return (-self._interpolate(points, outside=0.0)).clamp(min=0)
+
+    def is_touched_by(self, points: Float[Tensor, "n 3"]) -> bool:
+        """Whether any of the world points lies inside the neighbour or touches it."""
+        return bool((self._interpolate(points, outside=torch.inf) < _TOUCHES).any())
+
+    def _interpolate(self, points: Float[Tensor, "n 3"], outside: float) -> Float[Tensor, " n"]:
+        """Signed distances, and `outside` beyond the lattice."""
         sizes = torch.tensor(self.distances.shape, dtype=points.dtype)
         unit = 2 * (points - self.origin) / (self.spacing * (sizes - 1)) - 1
         values = torch.nn.functional.grid_sample(
             self.distances[None, None], unit.flip(-1)[None, None, None], padding_mode="border", align_corners=True
         )
         within = (unit.detach().abs() <= 1).all(-1)
-        return torch.where(within, -values.reshape(-1), 0.0).clamp(min=0)
+        return torch.where(within, values.reshape(-1), outside)
 
 
 def find_obstacles(mesh: Mesh, others: Sequence[Mesh]) -> list[Obstacle]:
