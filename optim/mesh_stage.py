@@ -220,6 +220,12 @@ def fit_cage(
     return _lay_flat(deformed, T_world_object) if has_plane else deformed, result
 
 
+def build_cage_surface(values: Values) -> Mesh:
+    """The cage of this stage's values, object frame."""
+    _, faces = sphere_cage(_CAGE_SUBDIVISIONS, torch.ones(3), _CAGE_MARGIN)
+    return Mesh(values["cage"].detach(), faces)
+
+
 def _lay_flat(mesh: Mesh, T_world_object: Float[Tensor, "4 4"]) -> Mesh:
     """The mesh (object frame), flat where it stands on the support plane: as nothing there was seen, what keeps it standing is likeliest.
 
