@@ -33,6 +33,8 @@ _OPEN_SHARE = 0.1
 """Share of a one-motor hand's opening that must be left when it holds something."""
 _MOST_FAILURES = 2
 """In a row."""
+_SUSPECT = 0.03
+"""Metres from the middle between the fingers that failed within which an object is taken for what they failed at."""
 _FEWEST_POINTS = 50
 """Visible points for a hull."""
 
@@ -131,29 +133,43 @@ def play_round(models: Sequence[Model], hand: Hand, perceive: Perception, settin
     """One round; the same for the same seed and number."""
     generator = np.random.default_rng([seed, number])
     attempts: list[Attempt] = []
+    failed: list[np.ndarray] = []
     with World() as world, TrialPool(1) as pool:
         table = set_table(world, models, settings.protocol, settings.objects, generator)
-        count, failures = len(table.solids), 0
-        while table.solids and failures < _MOST_FAILURES:
+        count = len(table.solids)
+        while table.solids and len(failed) < _MOST_FAILURES:
             view = photograph(table, generator, f"round {number}, view {len(attempts)}")
-            grasp = _decide(perceive(view, seed), hand, settings.search, int(generator.integers(2**31)), pool)
+            draw = int(generator.integers(2**31))
+            grasp = _decide(perceive(view, seed), hand, settings.search, draw, pool, failed)
             if isinstance(grasp, str):
                 return Round(number, count, tuple(attempts), grasp)
             attempts.append(_execute(table, hand, grasp, settings.trial))
-            failures = 0 if attempts[-1].success else failures + 1
+            failed = [] if attempts[-1].success else [*failed, grasp.T_world_hand[:3, 3]]
             world.settle(table.solids, max_seconds=2.0)
             table.drop_outsiders()
     return Round(number, count, tuple(attempts), "two failures in a row" if table.solids else "nothing is left on the table")
 
 
-def _decide(objects: Sequence[PlacedSolid], hand: Hand, settings: SearchSettings, seed: int, pool: TrialPool) -> Grasp | str:
-    """The best grasp, or why there is none."""
+def _decide(
+    objects: Sequence[PlacedSolid], hand: Hand, settings: SearchSettings, seed: int, pool: TrialPool, failed: Sequence[np.ndarray]
+) -> Grasp | str:
+    """The best grasp, or why there is none. What a grasp has just `failed` at (x y z of the hand, m) is tried again only if all else is."""
     if not objects:
         return "no object was seen"
-    result = search_grasps(objects, hand, seed=seed, settings=settings, pool=pool)
-    if not result.ranked:
-        return "no grasp was found: " + "; ".join(f"{objects[k].name}: {why.message}" for k, why in sorted(result.failures.items()))
-    return result.grasps[0]
+    suspects = {k for k, item in enumerate(objects) if any(_is_near(item, place) for place in failed)}
+    reasons = {}
+    for indices in (sorted(set(range(len(objects))) - suspects), sorted(suspects)):
+        result = search_grasps(objects, hand, indices=indices, seed=seed, settings=settings, pool=pool)
+        if result.ranked:
+            return result.grasps[0]
+        reasons |= result.failures
+    return "no grasp was found: " + "; ".join(f"{objects[k].name}: {why.message}" for k, why in sorted(reasons.items()))
+
+
+def _is_near(item: PlacedSolid, place: np.ndarray) -> bool:
+    """Whether an object comes within `_SUSPECT` of a place."""
+    local = item.T_world_body[:3, :3].T @ (place - item.T_world_body[:3, 3])
+    return bool(np.linalg.norm(item.solid.coarse.vertices - local, axis=1).min() < _SUSPECT)
 
 
 def _execute(table: Table, hand: Hand, grasp: Grasp, settings: TrialSettings) -> Attempt:

@@ -23,6 +23,10 @@ from invgraphics.transforms import transform_points
 
 WORKSPACE = 0.3
 """Edge of the cubic workspace, metres."""
+VIEW_DISTANCE = 2 * WORKSPACE
+"""From the camera to the middle of the workspace, metres."""
+NOISE = 0.005
+"""Standard deviation of a depth reading, metres."""
 _TABLE = 0.05
 """Height of the table inside the cube, metres."""
 _WALL = 0.01
@@ -156,7 +160,7 @@ def side_camera() -> Camera:
     """The fixed side view: 2 workspace lengths away, 60 degrees from the vertical, 640 x 480, f = 540 pixels."""
     target = np.array([0.0, 0.0, WORKSPACE / 3 - _TABLE])
     polar = np.pi / 3
-    eye = target + 2 * WORKSPACE * np.array([np.sin(polar), 0.0, np.cos(polar)])
+    eye = target + VIEW_DISTANCE * np.array([np.sin(polar), 0.0, np.cos(polar)])
     forward = (target - eye) / np.linalg.norm(target - eye)
     right = np.cross(forward, [0.0, 0.0, 1.0])
     right /= np.linalg.norm(right)
@@ -172,7 +176,7 @@ def photograph(table: Table, generator: np.random.Generator, name: str) -> View:
     picture = table.world.render(camera)
     scale = generator.gamma(1000.0, 0.001)
     error = gaussian_filter(generator.standard_normal(picture.depth.shape), np.sqrt(2))
-    depth = np.where(picture.valid, scale * picture.depth + 0.005 * error / error.std(), 0.0)
+    depth = np.where(picture.valid, scale * picture.depth + NOISE * error / error.std(), 0.0)
     order = {body: k for k, body in enumerate(table.solids)}
     seen = np.vectorize(lambda body: order.get(body, -1), otypes=[np.int64])(picture.bodies)
     colour = linear_from_srgb(torch.tensor(picture.colour / 255.0, dtype=torch.float32))

@@ -25,6 +25,8 @@ COMMANDS = {
     "evaluate": "reconstruct a dataset and score it against the truth",
     "benchmark": "clutter removal by the VGN and GIGA protocol",
     "clear": "pick and place one object after the other until a simulated table is clear",
+    "capture": "a picture of a RealSense camera, or of a recording of one, as a frame folder",
+    "calibrate": "where the camera is on the arm or beside it, from pictures of a printed board",
     "demo": "settle objects, photograph, reconstruct, grasp and execute, all simulated, with a report",
 }
 

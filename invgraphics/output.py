@@ -3,7 +3,8 @@
 A folder holds `meshes/object_KK.ply` (camera frame, metres, KK the number of the mask), `scene.glb` (world frame), `metrics.json`, and
 `scene.json`, which is written last: where it is, everything is. A textured mesh has its texture's averages as vertex colours in the .ply,
 and comes as `meshes/object_KK.obj` (with .mtl and .png) as well. Shape samples, where there are any, are `meshes/samples/object_KK_SS.ply`
-(camera frame, metres, 00 the reconstruction's own surface), and `meshes/samples/spread.npz` holds how far they are from each vertex.
+(camera frame, metres, 00 the reconstruction's own surface), and `meshes/samples/spread.npz` holds how far they are from each vertex. The
+cages are `meshes/cages/object_KK.ply` (camera frame, metres), and `frame/` is the image that all of it was made from, as a frame folder.
 """
 
 import json
@@ -22,6 +23,7 @@ from torch import Tensor
 
 from invgraphics import __version__
 from invgraphics.camera import Camera
+from invgraphics.datasets.frame_writer import write_frame_folder
 from invgraphics.errors import InputError
 from invgraphics.geometry.mesh import Mesh, load_mesh
 from invgraphics.geometry.texture import load_textured_obj, save_textured_obj
@@ -46,7 +48,9 @@ SCENE_FORMAT_VERSION = 1
 CHECKPOINT_FOLDER = ".checkpoint"
 """In an output folder: what the stages of an unfinished run have come to."""
 _SCENE_FILE, _MESH_FOLDER = "scene.json", "meshes"
-_SAMPLE_FOLDER = f"{_MESH_FOLDER}/samples"
+FRAME_FOLDER = "frame"
+"""In an output folder: the image that it was made from (the first of several)."""
+_SAMPLE_FOLDER, _CAGE_FOLDER = f"{_MESH_FOLDER}/samples", f"{_MESH_FOLDER}/cages"
 _SPREAD_FILE = f"{_SAMPLE_FOLDER}/spread.npz"
 _MARKER = ".invgraphics-output"
 _MARKER_TEXT = "This folder is written by invgraphics; `--overwrite` removes everything in it.\n"
@@ -110,6 +114,9 @@ def save_reconstruction(reconstruction: Reconstruction, out: Path, scores: Mappi
         without_texture(tinted).to_trimesh().export(out / _mesh_file(index))
     if reconstruction.samples:
         _save_samples(reconstruction, out)
+    if reconstruction.cages:
+        _save_cages(reconstruction, out)
+    write_frame_folder(reconstruction.observation, out / FRAME_FOLDER)
     (out / "scene.glb").write_bytes(encode_glb(scene, surfaces))
     write_json(out / "metrics.json", _describe_metrics(reconstruction, scores))
     write_json(out / _SCENE_FILE, _describe_scene(reconstruction))
@@ -166,6 +173,14 @@ def load_samples(out: Path, scene: Scene) -> tuple[tuple[tuple[Mesh, ...], ...],
     return tuple(samples), tuple(spreads)
 
 
+def load_cages(out: Path, scene: Scene) -> tuple[Mesh, ...]:
+    """The cage of each object of a scene that lies in a folder, world frame; empty where it was made without cages."""
+    paths = [out / _CAGE_FOLDER / f"{_object_key(index)}.ply" for index in load_mask_indices(out)]
+    if not all(path.is_file() for path in paths):
+        return ()
+    return tuple(replace(load_mesh(path), colours=None).transformed(scene.camera.T_world_camera) for path in paths)
+
+
 def write_json(path: Path, content: Any) -> None:
     """Writes JSON in one step (a reader sees the old file or the new one); non-finite numbers become null."""
     partial = path.with_name(path.name + ".partial")
@@ -209,6 +224,13 @@ def _save_samples(reconstruction: Reconstruction, out: Path) -> None:
             bare.to_trimesh().export(out / _SAMPLE_FOLDER / f"{_object_key(index)}_{k:02d}.ply")
     pairs = zip(reconstruction.mask_indices, reconstruction.spread, strict=True)
     np.savez_compressed(out / _SPREAD_FILE, **{_object_key(index): spread.cpu().numpy() for index, spread in pairs})
+
+
+def _save_cages(reconstruction: Reconstruction, out: Path) -> None:
+    (out / _CAGE_FOLDER).mkdir()
+    for index, cage in zip(reconstruction.mask_indices, reconstruction.cages, strict=True):
+        in_camera = cage.transformed(reconstruction.scene.camera.T_camera_world)
+        in_camera.to_trimesh().export(out / _CAGE_FOLDER / f"{_object_key(index)}.ply")
 
 
 def _textured_file(mask_index: int) -> str:

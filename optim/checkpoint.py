@@ -62,6 +62,8 @@ _ARRAYS = (
 )
 """What torch's reader must know to read numpy arrays."""
 _KEY_FILE = "key.json"
+PROGRESS_FILE = "progress.json"
+"""Name of the stage that runs, and the fraction of the whole that was done before it."""
 _PROGRAM = ("invgraphics", "renderers", "optim")
 
 
@@ -80,21 +82,40 @@ class Checkpoint:
 
     def load(self, name: str) -> dict[str, Any] | None:
         """What was saved under a name; None where nothing was. Raises `InputError` where the file is damaged."""
-        path = self._path(name)
-        if not path.is_file():
-            return None
-        try:
-            with torch.serialization.safe_globals([*_DATA_TYPES, *_ARRAYS]):
-                return torch.load(path, weights_only=True)
-        except (RuntimeError, EOFError, pickle.UnpicklingError) as error:
-            raise InputError(f"checkpoint {path} is damaged; remove the folder {self._folder} to start from the beginning") from error
+        return read_kept(self._folder, name)
 
     def save(self, name: str, content: Mapping[str, Any]) -> None:
         """Keeps `content` under a name; a reader sees the whole of it or nothing."""
-        _replace_file(self._path(name), lambda path: torch.save(dict(content), path))
+        _replace_file(_path(self._folder, name), lambda path: torch.save(dict(content), path))
 
-    def _path(self, name: str) -> Path:
-        return self._folder / f"{name.replace(' ', '_').replace(chr(39), '')}.pt"
+    def note(self, stage: str, fraction: float) -> None:
+        """Writes down where the run stands, for those who watch it (`optim.watch`)."""
+        text = json.dumps({"stage": stage, "fraction": fraction}) + "\n"
+        _replace_file(self._folder / PROGRESS_FILE, lambda path: path.write_text(text))
+
+
+def read_kept(folder: Path, name: str) -> dict[str, Any] | None:
+    """What a checkpoint folder keeps under a name, the folder being left as it is; None where it keeps nothing.
+
+    Raises `InputError` where the file is damaged.
+    """
+    path = _path(folder, name)
+    if not path.is_file():
+        return None
+    try:
+        with torch.serialization.safe_globals([*_DATA_TYPES, *_ARRAYS]):
+            return torch.load(path, weights_only=True)
+    except (RuntimeError, EOFError, pickle.UnpicklingError) as error:
+        raise InputError(f"checkpoint {path} is damaged; remove the folder {folder} to start from the beginning") from error
+
+
+def has_kept(folder: Path, name: str) -> bool:
+    """Whether a checkpoint folder keeps something under a name."""
+    return _path(folder, name).is_file()
+
+
+def _path(folder: Path, name: str) -> Path:
+    return folder / f"{name.replace(' ', '_').replace(chr(39), '')}.pt"
 
 
 class StageRunner:
@@ -116,6 +137,8 @@ class StageRunner:
             compute: the stage. Its outcome is made of tensors, arrays, plain values and the data types listed in this module.
         """
         self._progress(name, fraction)
+        if self._checkpoint is not None:
+            self._checkpoint.note(name, fraction)
         kept = self._checkpoint.load(name) if self._checkpoint is not None else None
         if kept is not None:
             self._generator.set_state(kept["generator"])

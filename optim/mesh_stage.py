@@ -219,6 +219,12 @@ def fit_cage(
     return deformed, result
 
 
+def build_cage_surface(values: Values) -> Mesh:
+    """The cage of this stage's values, object frame."""
+    _, faces = sphere_cage(_CAGE_SUBDIVISIONS, torch.ones(3), _CAGE_MARGIN)
+    return Mesh(values["cage"].detach(), faces)
+
+
 def _build_prediction(
     faces: Int[Tensor, "f 3"],
     weights: Float[Tensor, "v c"],

@@ -27,7 +27,7 @@ from optim.completion import complete_object
 from optim.ellipsoids import EllipsoidPosterior, fit_ellipsoids
 from optim.evidence import ObjectEvidence, gather_evidence
 from optim.hypotheses import Hypothesis
-from optim.mesh_stage import build_crop_targets, fit_cage
+from optim.mesh_stage import build_cage_surface, build_crop_targets, fit_cage
 from optim.neighbours import separate
 from optim.object_view import ObjectView, view_objects
 from optim.obstacles import find_obstacles
@@ -92,11 +92,11 @@ def reconstruct_views(
         others, registrations = stages.run("registration", 0.03, place) if others else ([], [])
         evidence, start = stages.run("ellipsoids", 0.05, lambda: _start_ellipsoids(kept, rests, options))
         ellipsoids = stages.run("ellipsoids to image", 0.15, lambda: _refine_ellipsoids(evidence, start, options))
-        scene = _build_ellipsoid_scene(kept, ellipsoids.posterior, has_plane)
+        scene = build_ellipsoid_scene(kept, ellipsoids.posterior, has_plane)
         lit, light_history = stages.run("ellipsoids' materials and lights", 0.2, lambda: _start_appearance(kept, scene, generator, options))
         views = merge_objects([view_objects(item, rests) for item in (kept, *others)])
         completions = stages.run("completion", 0.3, lambda: _complete(views, np.random.default_rng(seed), options))
-        scene, cage_histories = stages.run("cages", 0.5, lambda: _fit_cages(lit, views, completions, rests, options))
+        scene, cages, cage_histories = stages.run("cages", 0.5, lambda: _fit_cages(lit, views, completions, rests, options))
         scene, final_history = stages.run("materials and lights", 0.85, lambda: _finish_appearance(kept, scene, generator, options))
     progress("done", 1.0)
     return Reconstruction(
@@ -105,6 +105,7 @@ def reconstruct_views(
         mask_indices=mask_indices,
         left_out=left_out,
         hypotheses=tuple(completion.name for completion in completions),
+        cages=cages,
         history=(*registrations, ellipsoids.history, *light_history, *cage_histories, *final_history),
         seconds=stages.seconds,
         peak_memory_bytes=resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024,
@@ -160,7 +161,7 @@ def _refine_ellipsoids(evidence: ObjectEvidence, start: EllipsoidPosterior, opti
     return fit_scene_shapes(evidence, start, options.ellipsoid_priors(), options.coverage_weights(), stepper=options.ellipsoid_stepper())
 
 
-def _build_ellipsoid_scene(observation: Observation, ellipsoids: EllipsoidPosterior, has_plane: bool) -> Scene:
+def build_ellipsoid_scene(observation: Observation, ellipsoids: EllipsoidPosterior, has_plane: bool) -> Scene:
     """Ellipsoids in the mean colours of their masks under white ambient light: where the appearance starts."""
     dtype = observation.depth.dtype
     objects = tuple(
@@ -200,21 +201,22 @@ def _complete(views: list[ObjectView], generator: np.random.Generator, options: 
 
 def _fit_cages(
     scene: Scene, views: list[ObjectView], completions: list[Hypothesis], has_plane: bool, options: ReconstructionOptions
-) -> tuple[Scene, list[StageHistory]]:
-    """Every object's mesh, completed and then fitted to the image through its cage, out of the way of the others."""
+) -> tuple[Scene, tuple[Mesh, ...], list[StageHistory]]:
+    """Every object's mesh, completed and then fitted to the image through its cage, out of the way of the others; and the cages."""
     rasterizer = make_rasterizer("auto", threads=1)
     meshes = [Mesh(torch.as_tensor(item.vertices, dtype=scene.camera.K.dtype), torch.as_tensor(item.faces)) for item in completions]
-    histories = []
+    histories, cages = [], []
     for k, item in enumerate(scene.objects if options.cages else ()):
         obstacles = find_obstacles(meshes[k], meshes[:k] + meshes[k + 1 :]) if options.non_penetration else []
         start, targets = meshes[k].transformed(invert(item.T_world_object)), build_crop_targets(views[k], scene.camera.K.dtype)
         mesh, result = fit_cage(start, item.T_world_object, targets, rasterizer, has_plane, options.cage_weights(), obstacles)
         meshes[k] = mesh.transformed(item.T_world_object)
+        cages.append(build_cage_surface(result.values).transformed(item.T_world_object))
         histories.append(replace(result.history, stage=f"cage of {item.name}"))
     objects = tuple(
         replace(item, mesh=mesh.transformed(invert(item.T_world_object))) for item, mesh in zip(scene.objects, meshes, strict=True)
     )
-    return replace(scene, objects=objects), histories
+    return replace(scene, objects=objects), tuple(cages), histories
 
 
 def _start_appearance(

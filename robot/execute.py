@@ -8,9 +8,9 @@ from typing import Protocol, runtime_checkable
 import numpy as np
 from jaxtyping import Float
 
-from robot.kinematics import UR5_LIMITS, forward_kinematics
+from robot.kinematics import UR5_LIMITS, JointLimits, forward_kinematics
 from robot.motion import PickPlan, PlacePlan
-from robot.stops import MotionStoppedError
+from robot.stops import HAND_REASONS, MotionStoppedError
 from robot.trajectory import Trajectory, resume
 
 
@@ -67,7 +67,8 @@ class Outcome(Enum):
     NEVER_LIFTED = "the object was never lifted"
     PUSHED_AWAY = "the object was pushed away before the hand closed"
     ROLLED_AWAY = "the object rolled away"
-    ARM_STOPPED = "the arm could not follow its motion and was stopped"
+    ARM_STOPPED = "the arm was stopped"
+    HAND_STOPPED = "the hand failed, and everything was stopped"
     UNREACHABLE = "no motion of the arm to any grasp was found"
     NOTHING_GRASPABLE = "no grasp of any object held in simulation"
     PLACED = "lifted, carried and put down at its place"
@@ -181,7 +182,7 @@ def execute_pick(
         arm.wait(settings.hold_seconds)
         done(Phase.HELD)
     except MotionStoppedError as stop:
-        return report(Outcome.ARM_STOPPED, str(stop))
+        return report(_stopped(stop), str(stop))
     return report(_judged(start, highest, watch, plan.lift_height, settings))
 
 
@@ -195,10 +196,14 @@ def execute_place(
     *,
     settings: ExecutionSettings | None = None,
     observer: Callable[[Phase], None] = lambda phase: None,
+    limits: JointLimits = UR5_LIMITS,
+    stands: Callable[[], Callable[[], bool]] | None = None,
 ) -> ExecutionReport:
     """Carries what was lifted to its place, lowers it until it stands on something, lets go, retreats, and goes home.
 
-    `opened` and `closed` are the hand's motor targets. An object that is lost on the way ends the carrying; the arm still goes home.
+    `opened` and `closed` are the hand's motor targets, `limits` those of motions that are timed anew on the way. `stands`, called when
+    the lowering begins, gives the question whether the object stands on something; without it the watch tells, by the object staying
+    behind. An object that is lost on the way ends the carrying; the arm still goes home.
     """
     settings = settings or ExecutionSettings()
     start = watch.position()
@@ -212,30 +217,36 @@ def execute_place(
     try:
         grip = Grip(arm, hand, watch, closed, settings)
         if not arm.follow(plan.carry, lambda: grip.slipped() is not None):
-            _go_home_empty(plan, resume(plan.carry.reversed(), arm.joint_positions(), UR5_LIMITS), opened, arm, hand)
+            _go_home_empty(plan, resume(plan.carry.reversed(), arm.joint_positions(), limits), opened, arm, hand)
             return _report(Outcome.LOST_ON_THE_WAY, start, watch, 0.0, reached, grip.reason)
         done(Phase.CARRIED)
-        footing = Footing(arm, watch, settings.contact_lag)
-        arm.follow(plan.lower, footing.felt)
+        arm.follow(plan.lower, stands() if stands is not None else Footing(arm, watch, settings.contact_lag).felt)
         done(Phase.LOWERED)
         hand.move_to(opened)
-        arm.follow(resume(plan.retreat, arm.joint_positions(), UR5_LIMITS, speed_scale=0.5))
+        arm.follow(resume(plan.retreat, arm.joint_positions(), limits, speed_scale=0.5))
         done(Phase.RETREATED)
         arm.follow(plan.home)
         done(Phase.HOME)
     except MotionStoppedError as stop:
-        return _report(Outcome.ARM_STOPPED, start, watch, 0.0, reached, str(stop))
+        return _report(_stopped(stop), start, watch, 0.0, reached, str(stop))
     away = float(np.linalg.norm((watch.position() - plan.goal)[:2]))
     outcome = Outcome.PLACED if away <= settings.largest_misplacement else Outcome.MISPLACED
     return _report(outcome, start, watch, 0.0, reached, f"it lies {1000 * away:.0f} mm from where it was to be put")
 
 
 def return_home(
-    pick: PickPlan, place: PlacePlan, reached: Phase, preshape: Mapping[str, float], arm: Arm, hand: Hand
+    pick: PickPlan,
+    place: PlacePlan,
+    reached: Phase,
+    preshape: Mapping[str, float],
+    arm: Arm,
+    hand: Hand,
+    *,
+    limits: JointLimits = UR5_LIMITS,
 ) -> ExecutionReport | None:
     """After a grasp that failed with `reached` as its last phase: opens the hand and goes home the way that was planned.
 
-    None where that went well, else how it ended.
+    `limits` are those of motions that are timed anew. None where that went well, else how it ended.
     """
     try:
         if reached in (Phase.PREGRASP, Phase.GRASP):
@@ -243,10 +254,11 @@ def return_home(
                 arm.follow(pick.approach.reversed())
             arm.follow(pick.reach.reversed())
         elif reached is not Phase.START:
-            rest = resume(pick.lift, arm.joint_positions(), UR5_LIMITS, speed_scale=0.5)
+            rest = resume(pick.lift, arm.joint_positions(), limits, speed_scale=0.5)
             _go_home_empty(place, rest, preshape, arm, hand)
     except MotionStoppedError as stop:
-        return ExecutionReport(Outcome.ARM_STOPPED, f"{Outcome.ARM_STOPPED.value}: {stop}", 0.0, 0.0, reached)
+        outcome = _stopped(stop)
+        return ExecutionReport(outcome, f"{outcome.value}: {stop}", 0.0, 0.0, reached)
     return None
 
 
@@ -301,6 +313,10 @@ class Footing:
 
     def _over_flange(self) -> float:
         return float(self._watch.position()[2] - forward_kinematics(self._arm.joint_positions())[2, 3])
+
+
+def _stopped(stop: MotionStoppedError) -> Outcome:
+    return Outcome.HAND_STOPPED if stop.reason in HAND_REASONS else Outcome.ARM_STOPPED
 
 
 def _distance(watch: ObjectWatch, start: np.ndarray) -> float:

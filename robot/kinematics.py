@@ -5,7 +5,7 @@ the `tool0` frame of the ROS description and the controller's tool frame while t
 shoulder pan, shoulder lift, elbow, wrist 1, wrist 2, wrist 3. Metres and radians, float64.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import product
 
 import numpy as np
@@ -65,6 +65,10 @@ class JointLimits:
     def contain(self, q: Float[np.ndarray, "*batch 6"]) -> bool:
         """Whether every joint of every configuration lies within its range."""
         return bool(np.all((q >= self.lower - _LIMIT_TOLERANCE) & (q <= self.upper + _LIMIT_TOLERANCE)))
+
+    def slowed(self, share: float) -> "JointLimits":
+        """The same ranges at a share of speed and acceleration."""
+        return replace(self, velocity=share * self.velocity, acceleration=share * self.acceleration)
 
 
 UR5_GEOMETRY = URGeometry(d1=0.089159, a2=-0.425, a3=-0.39225, d4=0.10915, d5=0.09465, d6=0.0823)

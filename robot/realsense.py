@@ -8,6 +8,7 @@ The same driver reads a camera, a recording (`open_recording`) and a `software_d
 frames by time itself, for a pipeline would take no software device, and pairs across a frame without saying so.
 """
 
+import json
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -16,6 +17,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
+import cv2
 import numpy as np
 import torch
 from jaxtyping import Bool, Float, UInt8
@@ -29,6 +31,7 @@ from robot.lens import build_rays, build_undistortion, register_depth, undistort
 from robot.stops import MotionStoppedError, StopReason
 
 _QUEUE_FRAMES = 16
+_MOST_COUNTS = 65535
 _FRAMES_ON_THE_WAY = 3
 _LARGEST_SKEW = 0.25
 """Share of the time between two pictures by which depth and colour of one picture may differ."""
@@ -95,6 +98,18 @@ class CapturedFrame:
         colour = linear_from_srgb(torch.from_numpy(self.rgb.astype(np.float32) / 255))
         masks = torch.zeros(0, height, width, dtype=torch.bool)
         return Observation(colour, depth, valid, masks, Camera(K, height, width, pose), name)
+
+    def save(self, folder: Path, T_world_camera: Float[np.ndarray, "4 4"] | None = None) -> None:
+        """Writes a frame folder, as `invgraphics reconstruct` reads it."""
+        height, width = self.counts.shape
+        counts = np.round(self.counts)
+        folder.mkdir(parents=True, exist_ok=True)
+        cv2.imwrite(str(folder / "rgb.png"), self.rgb[..., ::-1])
+        cv2.imwrite(str(folder / "depth.png"), np.where(counts <= _MOST_COUNTS, counts, 0).astype(np.uint16))
+        description = {"K": self.K.tolist(), "width": width, "height": height, "depth_scale_m": self.unit}
+        origin = {"camera_serial": self.serial, "camera_model": self.model, "time_s": self.time}
+        pose = {} if T_world_camera is None else {"T_world_camera": T_world_camera.tolist()}
+        (folder / "camera.json").write_text(json.dumps(description | pose | origin, indent=1) + "\n")
 
 
 class RealSenseCamera:

@@ -26,6 +26,10 @@ class StopReason(Enum):
     CAMERA_SILENT = "the camera sends no frames"
 
 
+HAND_REASONS = frozenset({StopReason.HAND_SILENT, StopReason.HAND_FAULT})
+"""Those that are the hand's."""
+
+
 class MotionStoppedError(Exception):
     """A motion was stopped, or was refused because of an earlier stop. The message says where, `reason` why."""
 

@@ -18,7 +18,7 @@ from multiprocessing.connection import Connection, Pipe
 import numpy as np
 from jaxtyping import Float
 
-from invgraphics.errors import InputError
+from invgraphics.errors import MissingDependencyError
 from robot.guards import SpeedLimits, find_violation
 from robot.kinematics import UR5_GEOMETRY, UR5_LIMITS, JointLimits, URGeometry, forward_kinematics
 from robot.log import RobotLog
@@ -373,4 +373,4 @@ def _require_ur_rtde() -> None:
     from importlib.util import find_spec
 
     if find_spec("rtde_control") is None:
-        raise InputError("the arm needs ur-rtde, which is not installed: pip install 'invgraphics[robot]'")
+        raise MissingDependencyError("the arm needs ur-rtde, which is not installed: pip install 'invgraphics[robot]'")

@@ -17,6 +17,7 @@ from grasp_sim.benchmark import (
     Perception,
     Round,
     Score,
+    closed_or_hull,
     describe_rounds,
     load_models,
     read_round,
@@ -25,16 +26,18 @@ from grasp_sim.benchmark import (
     see_hulls,
     see_truth,
 )
-from grasp_sim.clutter import Protocol, View, calibrate_depth
+from grasp_sim.clutter import NOISE, VIEW_DISTANCE, Protocol, View, calibrate_depth
 from grasp_sim.engines import ENGINES, check_engine
 from grasp_sim.hands import available_hands, load_hand
 from grasp_sim.pool import TrialPool
-from grasp_sim.solids import PlacedSolid, place_scene
+from grasp_sim.solids import PlacedSolid, build_solid, object_surface
+from invgraphics.denoise import smooth_depth
 from invgraphics.errors import InputError
 from invgraphics.observation import Observation
 from invgraphics.output import claim_output_folder, write_json
 from invgraphics.plane import find_support_plane
-from invgraphics.segment.proposals import propose_masks
+from invgraphics.scene import SceneObject
+from invgraphics.segment.plain import propose_plain_masks
 from optim.options import ReconstructionOptions
 from optim.reconstruct import reconstruct
 
@@ -94,12 +97,12 @@ def run(arguments: argparse.Namespace) -> int:
 
 
 def see_reconstruction(view: View, seed: int) -> Sequence[PlacedSolid]:
-    """Objects reconstructed from the noisy view alone, masks proposed; in the true world frame by the known camera pose."""
+    """Objects reconstructed from the noisy view alone, masks by colour; in the true world frame by the known camera pose."""
     observation = calibrate_depth(view.observation)
     plane = find_support_plane(observation, torch.Generator().manual_seed(seed))
     if plane is None:
         return []
-    return _reconstruct(observation.with_masks(propose_masks(observation, plane)), seed)
+    return _reconstruct(observation.with_masks(propose_plain_masks(observation, plane)), seed)
 
 
 def see_reconstruction_with_masks(view: View, seed: int) -> Sequence[PlacedSolid]:
@@ -121,12 +124,19 @@ def _reconstruct(observation: Observation, seed: int) -> Sequence[PlacedSolid]:
     """Nothing where no mask holds enough depth."""
     T_world_camera = observation.camera.T_world_camera.double().numpy()
     in_camera_frame = observation.with_camera_pose(torch.eye(4, dtype=observation.depth.dtype))
+    in_camera_frame = smooth_depth(in_camera_frame, NOISE / VIEW_DISTANCE**2, in_camera_frame.masks.any(0))
     try:
         scene = reconstruct(in_camera_frame, seed=seed, options=ReconstructionOptions(appearance=False)).scene
     except InputError:
         return []
     T_world_scene = T_world_camera @ np.linalg.inv(scene.camera.T_world_camera.detach().double().numpy())
-    return [PlacedSolid(item.solid, T_world_scene @ item.T_world_body, item.name) for item in place_scene(scene)]
+    return [
+        PlacedSolid(build_solid(closed_or_hull(object_surface(item))), T_world_scene @ _pose(item), item.name) for item in scene.objects
+    ]
+
+
+def _pose(item: SceneObject) -> np.ndarray:
+    return item.T_world_object.detach().double().numpy()
 
 
 @contextmanager

@@ -1,6 +1,7 @@
 """The robot at the table: a UR5 that carries the Mia hand, what it can reach, and a grasp carried out on the true scene."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -104,30 +105,51 @@ def select_grasp(
     settings = settings or MotionSettings()
     T_base_world = np.linalg.inv(T_world_base)
     skipped: list[tuple[Grasp, Unreachable]] = []
-    with World() as world:
-        obstacles = {world.add_plane(): "the table"}
-        bodies = [world.add_mesh(item.solid, item.T_world_body) for item in objects]
-        obstacles |= {body: item.name for body, item in zip(bodies, objects, strict=True)}
-        robot = cell.add_to(world, T_world_base)
-        checker = WorldCollisionChecker(world, robot, obstacles, margin=_CLEARANCE)
+    with open_planning_world(objects, cell, T_world_base) as planning:
         for k, grasp in enumerate(grasps):
             progress(k / len(grasps))
-            world.set_joint_positions(robot, grasp.preshape)
+            planning.pose_hand(grasp.preshape)
             T_base_hand = T_base_world @ grasp.T_world_hand
-            task = PickTask(cell.flange_pose(T_base_hand), T_base_hand[:3, 2], cell.q_home, frozenset({bodies[grasp.object_index]}))
-            plan = plan_pick(task, checker, generator, settings)
+            target = planning.bodies[grasp.object_index]
+            task = PickTask(cell.flange_pose(T_base_hand), T_base_hand[:3, 2], cell.q_home, frozenset({target}))
+            plan = plan_pick(task, planning.checker, generator, settings)
             if isinstance(plan, PickPlan) and not len(spots):
                 return Selection(grasp, plan, tuple(skipped))
             if isinstance(plan, PickPlan):
                 item = objects[grasp.object_index]
                 point = (T_base_world @ item.T_world_body @ item.solid.T_body_inertial)[:3, 3]
-                to_place = PlaceTask(spots, point, cell.q_home, bodies[grasp.object_index])
-                place = plan_place(task, plan, to_place, checker, generator, settings)
+                place = plan_place(task, plan, PlaceTask(spots, point, cell.q_home, target), planning.checker, generator, settings)
                 if isinstance(place, PlacePlan):
                     return Selection(grasp, plan, tuple(skipped), place)
                 plan = place
             skipped.append((grasp, plan))
     return Selection(None, None, tuple(skipped))
+
+
+@dataclass(frozen=True)
+class PlanningWorld:
+    """A world that stands still, to look for collisions in."""
+
+    world: World
+    robot: int
+    bodies: tuple[int, ...]
+    """Of the objects, in their order."""
+    checker: WorldCollisionChecker
+
+    def pose_hand(self, motors: Mapping[str, float]) -> None:
+        """Puts the hand's motors somewhere (radians by name)."""
+        self.world.set_joint_positions(self.robot, motors)
+
+
+@contextmanager
+def open_planning_world(objects: Sequence[PlacedSolid], cell: RobotCell, T_world_base: Float[np.ndarray, "4 4"]) -> Iterator[PlanningWorld]:
+    """Objects, the plane z = 0, and the robot at its base, parked."""
+    with World() as world:
+        obstacles = {world.add_plane(): "the table"}
+        bodies = tuple(world.add_mesh(item.solid, item.T_world_body) for item in objects)
+        obstacles |= {body: item.name for body, item in zip(bodies, objects, strict=True)}
+        robot = cell.add_to(world, T_world_base)
+        yield PlanningWorld(world, robot, bodies, WorldCollisionChecker(world, robot, obstacles, margin=_CLEARANCE))
 
 
 def carry_out(

@@ -13,11 +13,14 @@ from invgraphics.demo.toys import TOYS, Toy
 from invgraphics.output import claim_output_folder, save_reconstruction
 from invgraphics.segment import mask_objects
 from optim.reconstruct import Progress, reconstruct
+from optim.uncertainty import sample_shapes
 
 FRAME_FOLDER, RECONSTRUCTION_FOLDER = "frame", "reconstruction"
 """Where the photograph and what was made of it lie in a sample's folder."""
 SAMPLE_TOYS = TOYS[:2]
 """A duck and a mug."""
+SHAPE_SAMPLES = 4
+"""Shapes an object that the photograph allows."""
 
 
 def photograph_toys(folder: Path, toys: tuple[Toy, ...] = SAMPLE_TOYS, seed: int = 0) -> list[GroundTruth]:
@@ -35,7 +38,7 @@ def photograph_toys(folder: Path, toys: tuple[Toy, ...] = SAMPLE_TOYS, seed: int
 
 
 def make_sample(folder: Path, seed: int = 0, progress: Progress = lambda stage, fraction: None) -> tuple[Path, Path]:
-    """The frame folder and the reconstruction of two toys; what an earlier call left in `folder` is taken as it is.
+    """The frame folder and the reconstruction of two toys, with shape samples; what an earlier call left in `folder` is taken as it is.
 
     Raises:
         InputError: the folder holds something, but no finished sample.
@@ -46,5 +49,6 @@ def make_sample(folder: Path, seed: int = 0, progress: Progress = lambda stage, 
     claim_output_folder(folder, overwrite=False)
     photograph_toys(folder, seed=seed)
     observation = mask_objects(load_frame(frame), torch.Generator().manual_seed(seed))
-    save_reconstruction(reconstruct(observation, seed=seed, progress=progress), reconstruction)
+    found = reconstruct(observation, seed=seed, progress=progress)
+    save_reconstruction(sample_shapes(found, SHAPE_SAMPLES, seed), reconstruction)
     return frame, reconstruction

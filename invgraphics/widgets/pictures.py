@@ -1,6 +1,7 @@
 """A picture that changes in place."""
 
 import base64
+from typing import Any
 
 from invgraphics.errors import MissingDependencyError
 from invgraphics.report.images import Image, encode_jpeg
@@ -22,6 +23,11 @@ class Picture(ipywidgets.Image):
     def show(self, image: Image) -> None:
         """Shows another picture in the same place, at once, also while a cell is still running."""
         self.value = _encode(image)
+
+    def _repr_mimebundle_(self, **kwargs: Any) -> dict[str, str] | None:
+        """With the picture itself, for pages that show notebooks without running them."""
+        bundle = super()._repr_mimebundle_(**kwargs)
+        return bundle and bundle | {"image/jpeg": base64.b64encode(self.value).decode()}
 
 
 def _encode(image: Image) -> bytes:

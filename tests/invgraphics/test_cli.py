@@ -91,6 +91,11 @@ def outputs(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
 def test_reconstruct_writes_what_the_contract_says(outputs: tuple[Path, Path]) -> None:
     _, out = outputs
     assert {path.relative_to(out).as_posix() for path in out.rglob("*") if path.is_file() and not path.name.startswith(".")} == {
+        "frame/camera.json",
+        "frame/depth.png",
+        "frame/mask.png",
+        "frame/rgb.png",
+        "meshes/cages/object_01.ply",
         "meshes/object_01.mtl",
         "meshes/object_01.obj",
         "meshes/object_01.ply",

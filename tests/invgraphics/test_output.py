@@ -10,12 +10,21 @@ import torch
 import trimesh
 
 from invgraphics.camera import Camera
+from invgraphics.datasets import load_frame
 from invgraphics.errors import InputError
 from invgraphics.geometry.mesh import Mesh, Texture, icosphere, srgb_from_linear, volume
 from invgraphics.geometry.texture import average_at_vertices
 from invgraphics.glb import encode_glb
 from invgraphics.observation import Observation
-from invgraphics.output import CHECKPOINT_FOLDER, claim_output_folder, load_samples, load_scene, save_reconstruction, write_json
+from invgraphics.output import (
+    CHECKPOINT_FOLDER,
+    claim_output_folder,
+    load_cages,
+    load_samples,
+    load_scene,
+    save_reconstruction,
+    write_json,
+)
 from invgraphics.reconstruction import Reconstruction, StageHistory
 from invgraphics.scene import AmbientLight, DirectionalLight, Material, PhongMaterial, Plane, PointLight, Scene, SceneObject
 from invgraphics.transforms import rigid, so3_exp, transform_points
@@ -301,3 +310,34 @@ def test_shape_samples_come_back(reconstruction: Reconstruction, tmp_path: Path)
     (tmp_path / "out" / "meshes" / "samples" / "object_02_01.ply").unlink()
     with pytest.raises(InputError, match="know nothing of object_02"):
         load_samples(tmp_path / "out", load_scene(tmp_path / "out"))
+
+
+def test_the_image_lies_beside_what_was_made_of_it(reconstruction: Reconstruction, tmp_path: Path) -> None:
+    """As a frame folder: colour, depth, masks by their numbers, the camera and where it stood; far readings included."""
+    generator = torch.Generator().manual_seed(0)
+    colour, depth = torch.rand(48, 64, 3, generator=generator), 0.3 + 9.0 * torch.rand(48, 64, generator=generator)
+    masks = torch.zeros(3, 48, 64, dtype=torch.bool)
+    for k in range(3):
+        masks[k, 10 * k : 10 * k + 8, 20:40] = True
+    valid = depth < 8.0
+    observation = replace(reconstruction.observation, colour=colour, depth=depth * valid, valid=valid).with_masks(masks)
+    save_reconstruction(replace(reconstruction, observation=observation), tmp_path)
+    frame = load_frame(str(tmp_path / "frame"))
+    back = frame.observation
+    assert torch.equal(back.masks, masks)
+    assert torch.equal(back.valid, valid)
+    torch.testing.assert_close(back.depth, observation.depth, atol=8.0 / 65_535, rtol=0)
+    torch.testing.assert_close(srgb_from_linear(back.colour), srgb_from_linear(colour), atol=0.5 / 255 + 1e-5, rtol=0)
+    torch.testing.assert_close(back.camera.K, observation.camera.K)
+    torch.testing.assert_close(frame.T_world_camera, observation.camera.T_world_camera)
+
+
+def test_cages_come_back(reconstruction: Reconstruction, tmp_path: Path) -> None:
+    """In the world frame, though the files are in the camera's."""
+    save_reconstruction(reconstruction, tmp_path / "bare")
+    assert load_cages(tmp_path / "bare", load_scene(tmp_path / "bare")) == ()
+    cages = tuple(Mesh(0.1 * k + icosphere(1)[0], icosphere(1)[1]) for k in range(2))
+    save_reconstruction(replace(reconstruction, cages=cages), tmp_path / "out")
+    for found, expected in zip(load_cages(tmp_path / "out", load_scene(tmp_path / "out")), cages, strict=True):
+        torch.testing.assert_close(found.vertices, expected.vertices, atol=1e-5, rtol=0)
+        assert torch.equal(found.faces, expected.faces)
