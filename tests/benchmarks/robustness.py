@@ -30,6 +30,7 @@ from invgraphics.datasets.files import read_depth
 from invgraphics.evaluation import ObjectResult, average, describe_result, mark_missing, parse_result, score_objects
 from invgraphics.observation import Observation
 from invgraphics.output import write_json
+from optim.options import ReconstructionOptions
 from optim.reconstruct import reconstruct
 from optim.threads import one_thread
 from tests.benchmarks.tables import describe_machine, format_table, write_markdown
@@ -38,6 +39,7 @@ TRUE_DEPTH_UNIT = 1e-4
 MISSING_SHARE = 0.3
 BLOB_PIXELS = 6.0
 """Standard deviation of the Gaussian that makes the blobs."""
+_SHAPES_ONLY = ReconstructionOptions().without(["appearance"])
 _FAILURES = (ArithmeticError, LookupError, RuntimeError, ValueError)
 _SHOWN = {
     "cd_l1_mm": "CD mm",
@@ -135,7 +137,7 @@ def evaluate_condition(image: str, condition: str, seed: int) -> tuple[list[dict
 
 
 def _reconstruct_and_score(image: str, observation: Observation, truths: list, seed: int) -> list[ObjectResult]:
-    result = reconstruct(observation, seed=seed)
+    result = reconstruct(observation, seed=seed, options=_SHAPES_ONLY)
     T_camera_world = result.scene.camera.T_camera_world
     meshes = {
         index: item.mesh.transformed(T_camera_world @ item.T_world_object)
