@@ -11,7 +11,7 @@ import argparse
 import json
 import math
 from pathlib import Path
-from statistics import fmean, stdev
+from statistics import fmean, median, stdev
 from typing import Any
 
 from invgraphics.cli import main as invgraphics
@@ -22,6 +22,7 @@ from tests.benchmarks.tables import describe_machine, format_table, write_markdo
 NOTICED_MM = 0.2
 _SHAPE = {"cd_l1_mm": "CD mm", "f5": "F@5", "f10": "F@10", "nc": "NC", "iou": "IoU", "silhouette_iou": "silh. %", "depth_mm": "depth mm"}
 _LOOK = {"colour_psnr_db": "colour dB"}
+_ELLIPSOIDS = {"ellipsoid_loss": "ellipsoids' loss", "ellipsoid_seconds": "ellipsoids' s"}
 
 
 def main() -> None:
@@ -29,7 +30,9 @@ def main() -> None:
     arguments = _parse()
     names = arguments.ingredients or list(INGREDIENTS)
     runs = {name: _evaluate(arguments, name) for name in ("nothing", *names)}
-    rows = {name: describe_ablation(results, runs["nothing"]) for name, results in runs.items()}
+    rows = {
+        name: {**describe_ablation(results, runs["nothing"]), **describe_ellipsoids(arguments.out / name)} for name, results in runs.items()
+    }
     facts = {"dataset": arguments.dataset, "seed": arguments.seed, **describe_machine()}
     write_json(arguments.out / "ablations.json", {**facts, "rows": rows})
     table = build_table(rows)
@@ -39,6 +42,8 @@ def main() -> None:
         said = [
             f"`{Path(arguments.dataset).name}`, {count} objects, seed {arguments.seed}: means with every ingredient, then without one at "
             "a time (`invgraphics evaluate DATASET --without NAME`; what the names mean: `optim/options.py`).",
+            "Ellipsoids' loss and s: where the first stage's objective ended (without the silhouette it has fewer terms) and its seconds, "
+            "medians over images.",
             "Change: of the Chamfer distance of the same object, mean and standard error, mm. Worse, better: objects whose Chamfer "
             f"distance rises or falls by more than {NOTICED_MM} mm when the ingredient is left out.",
         ]
@@ -60,14 +65,32 @@ def describe_ablation(results: dict[str, Any], reference: dict[str, Any]) -> dic
     }
 
 
+def describe_ellipsoids(out: Path) -> dict[str, float]:
+    """Where the ellipsoids of a run in the folder `out` ended: their objective, and the seconds they took, medians over the images."""
+    images = [json.loads(path.read_text()) for path in sorted(out.glob("*/metrics.json"))]
+    losses = [sum(values[-1] for values in stage["loss"].values()) for image in images for stage in image["stages"][:1]]
+    seconds = [image["seconds"]["ellipsoids"] + image["seconds"]["ellipsoids to image"] for image in images]
+    return {"ellipsoid_loss": median(losses), "ellipsoid_seconds": median(seconds)}
+
+
 def build_table(rows: dict[str, dict[str, Any]]) -> str:
     """As Markdown, a row for each ingredient left out."""
-    header = ["without", *_SHAPE.values(), *_LOOK.values(), "stable %", "change mm", "worse", "better", "s/image"]
+    header = ["without", *_SHAPE.values(), *_LOOK.values(), "stable %", "change mm", "worse", "better", *_ELLIPSOIDS.values(), "s/image"]
     cells = []
     for name, row in rows.items():
         change = "" if name == "nothing" else f"{row['change_mm']:+.2f} ± {row['change_error_mm']:.2f}"
         counts = ["", ""] if name == "nothing" else [row["worse"], row["better"]]
-        cells.append([name, *(row[key] for key in (*_SHAPE, *_LOOK)), row["stable"], change, *counts, row["seconds_per_image"]])
+        cells.append(
+            [
+                name,
+                *(row[key] for key in (*_SHAPE, *_LOOK)),
+                row["stable"],
+                change,
+                *counts,
+                *(row[key] for key in _ELLIPSOIDS),
+                row["seconds_per_image"],
+            ]
+        )
     return format_table(header, cells)
 
 

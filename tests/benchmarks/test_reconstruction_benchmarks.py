@@ -1,7 +1,9 @@
 """The benchmarks of the reconstruction do to their input, and make of their results, what they say."""
 
+import json
 import math
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -9,7 +11,7 @@ import torch
 
 from invgraphics.camera import Camera
 from invgraphics.observation import Observation
-from tests.benchmarks.ablations import build_table, describe_ablation
+from tests.benchmarks.ablations import build_table, describe_ablation, describe_ellipsoids
 from tests.benchmarks.robustness import CONDITIONS, MISSING_SHARE, grow_masks
 from tests.benchmarks.scaling import build_observation, fit_line
 from tests.benchmarks.tables import format_table
@@ -99,7 +101,8 @@ def test_ablations_are_compared_object_by_object():
     assert (row["worse"], row["better"]) == (1, 1)
     assert row["change_mm"] == pytest.approx(0.1 / 3)
     assert row["change_error_mm"] == pytest.approx(np.std([1.0, 0.1, -1.0], ddof=1) / math.sqrt(3))
-    table = build_table({"nothing": describe_ablation(_results(1.0), _results(1.0)), "support": row})
+    ended = {"ellipsoid_loss": 3.0, "ellipsoid_seconds": 0.25}
+    table = build_table({"nothing": {**describe_ablation(_results(1.0), _results(1.0)), **ended}, "support": {**row, **ended}})
     assert "| support | 1.00 |" in table
     assert "+0.03 ± 0.58" in table
 
@@ -115,3 +118,12 @@ def test_a_lost_mask_is_kept_as_an_empty_one(observation):
     thin.masks[1, :, 44:] = False
     worse = _worsen("masks eroded by 5 px", thin)
     assert [bool(mask.any()) for mask in worse.masks] == [True, False]
+
+
+def test_ellipsoids_are_judged_by_where_their_objective_ended(tmp_path: Path):
+    for name, losses, seconds in (("000001", [9.0, 2.0], 0.1), ("000002", [9.0, 4.0], 0.3), ("000003", [1.0, 1.0], 0.8)):
+        stages = [{"stage": "ellipsoids", "loss": {"points": losses, "contact": [1.0, 0.5]}}, {"stage": "cage", "loss": {"depth": [100.0]}}]
+        metrics = {"stages": stages, "seconds": {"ellipsoids": seconds, "ellipsoids to image": 1.0, "cages": 50.0}}
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "metrics.json").write_text(json.dumps(metrics))
+    assert describe_ellipsoids(tmp_path) == pytest.approx({"ellipsoid_loss": 2.5, "ellipsoid_seconds": 1.3})
