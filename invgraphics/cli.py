@@ -22,6 +22,7 @@ COMMANDS = {
     "reconstruct": "one RGB-D image to closed meshes, poses, materials and lights",
     "export": "a reconstructed scene as GLB, PLY, OBJ, USD, URDF, SDF or MJCF, its grasps as JSON",
     "grasp": "search grasps for a reconstructed scene in simulation",
+    "execute": "plan, check and rehearse a grasp with a UR5 and a Mia hand, and carry it out when told to",
     "evaluate": "reconstruct a dataset and score it against the truth",
     "benchmark": "clutter removal by the VGN and GIGA protocol",
     "clear": "pick and place one object after the other until a simulated table is clear",
