@@ -137,13 +137,14 @@ def _pinhole_rays(pixels: np.ndarray, K: np.ndarray) -> np.ndarray:
 
 
 def _grid(intrinsics: Any) -> np.ndarray:
-    columns = np.arange(0, intrinsics.width + _GRID_STEP, _GRID_STEP, dtype=np.float64)
-    rows = np.arange(0, intrinsics.height + _GRID_STEP, _GRID_STEP, dtype=np.float64)
+    """Pixels at every step, from two steps outside of the image: a cubic needs a neighbour on either side."""
+    columns = np.arange(-2 * _GRID_STEP, intrinsics.width + 2 * _GRID_STEP + 1, _GRID_STEP, dtype=np.float64)
+    rows = np.arange(-2 * _GRID_STEP, intrinsics.height + 2 * _GRID_STEP + 1, _GRID_STEP, dtype=np.float64)
     return np.stack(np.meshgrid(columns, rows), axis=-1)
 
 
 def _refine_grid(coarse: np.ndarray, every: Float32[np.ndarray, "h w 2"]) -> Float32[np.ndarray, "h w 2"]:
-    place = every / _GRID_STEP
+    place = every / _GRID_STEP + 2
     return cv2.remap(coarse.astype(np.float32), place[..., 0], place[..., 1], cv2.INTER_CUBIC, borderMode=cv2.BORDER_REPLICATE)
 
 

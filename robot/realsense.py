@@ -30,7 +30,7 @@ from invgraphics.observation import Observation
 from robot.lens import build_rays, build_undistortion, register_depth, undistort_colour
 from robot.stops import MotionStoppedError, StopReason
 
-_QUEUE_FRAMES = 16
+_QUEUE_FRAMES = 64
 _MOST_COUNTS = 65535
 _FRAMES_ON_THE_WAY = 3
 _LARGEST_SKEW = 0.25
@@ -158,9 +158,7 @@ class RealSenseCamera:
             InputError: the device states two units of depth, or one that cannot be right.
             MotionStoppedError: no frames come, or always the same one.
         """
-        if not self._recorded:
-            self._forget_old_frames()
-        pairs = [self._next_pair() for _ in range(self.settings.frames)]
+        pairs = self._take_pairs()
         depths, colour = [depth for depth, _ in pairs], pairs[-1][1]
         counts = _valid_median(np.stack([np.asanyarray(depth.get_data()) for depth in depths]).astype(np.float64))
         size = _size(colour.profile)[:2]
@@ -175,6 +173,16 @@ class RealSenseCamera:
         )
         self._require_range(frame)
         return frame
+
+    def _take_pairs(self) -> list[tuple[Any, Any]]:
+        """A recording plays in its own time, and only meanwhile, so that nothing of it is missed."""
+        if not self._recorded:
+            self._forget_old_frames()
+            return [self._next_pair() for _ in range(self.settings.frames)]
+        self._device.as_playback().resume()
+        pairs = [self._next_pair() for _ in range(self.settings.frames)]
+        self._device.as_playback().pause()
+        return pairs
 
     def _T_colour_depth(self, unit: float) -> Float[np.ndarray, "4 4"]:
         """Pose of the depth sensor in the colour sensor's frame; its translation in counts."""
@@ -206,10 +214,10 @@ class RealSenseCamera:
         )
 
     def _start(self) -> None:
-        if self._recorded:
-            self._device.as_playback().set_real_time(False)
         for sensor, profiles in self._sensors:
             sensor.open(profiles)
+        if self._recorded:
+            self._device.as_playback().pause()
         for sensor, _ in self._sensors:
             sensor.start(self._queue)
         if not self._recorded:

@@ -17,7 +17,7 @@ import tty
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import Enum
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import numpy as np
 
@@ -50,6 +50,7 @@ _GRASP = re.compile(r"@AG([CPLST])([aAM])(\d{3})(\d{2})\.{6}")
 _REFERENCE = re.compile(r"@([123])G([CPLST])([+-]\d{3})([+-]\d{3})\+(\d{3})")
 
 
+@runtime_checkable
 class MotorPlant(Protocol):
     """What the hand's controller moves."""
 
