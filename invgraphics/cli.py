@@ -20,14 +20,17 @@ from invgraphics.errors import InputError, MissingDependencyError
 
 COMMANDS = {
     "reconstruct": "one RGB-D image to closed meshes, poses, materials and lights",
+    "segment": "masks of the objects in an image, from boxes, clicks or nothing, by depth and GrabCut or by SAM 2",
     "export": "a reconstructed scene as GLB, PLY, OBJ, USD, URDF, SDF or MJCF, its grasps as JSON",
+    "view": "look at a scene, a run on its way, or draw boxes on an image, in the browser",
     "grasp": "search grasps for a reconstructed scene in simulation",
     "execute": "plan, check and rehearse a grasp with a UR5 and a Mia hand, and carry it out when told to",
     "evaluate": "reconstruct a dataset and score it against the truth",
-    "benchmark": "clutter removal by the VGN and GIGA protocol",
+    "benchmark": "clutter removal, lifts, forces on held objects, speed",
     "clear": "pick and place one object after the other until a simulated table is clear",
     "capture": "a picture of a RealSense camera, or of a recording of one, as a frame folder",
     "calibrate": "where the camera is on the arm or beside it, from pictures of a printed board",
+    "sam2": "one of Meta's SAM 2 checkpoints as the folder that --sam2 takes",
     "demo": "settle objects, photograph, reconstruct, grasp and execute, all simulated, with a report",
 }
 

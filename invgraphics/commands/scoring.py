@@ -35,7 +35,7 @@ from renderers.protocol import Rendered, make_renderer
 
 RECORD = "evaluation.json"
 """File in an image's folder that says what came of it; written last."""
-_FAILURES = (ArithmeticError, LookupError, MemoryError, OSError, RuntimeError, ValueError)
+FAILURES = (ArithmeticError, LookupError, MemoryError, OSError, RuntimeError, ValueError)
 """What a frame may fail with and the others still be done. `InputError` is a ValueError."""
 
 
@@ -85,8 +85,8 @@ def evaluate_image(image: str, job: Job) -> ImageResult:
             frame = load_frame(image)
             name = frame.observation.name
             result = _evaluate(image, frame, truths, job)
-        except _FAILURES as error:
-            result = fail(image, name, truths, _describe_error(error), traceback.format_exc())
+        except FAILURES as error:
+            result = fail(image, name, truths, describe_error(error), traceback.format_exc())
     _write_record(result, job.out / name)
     return result
 
@@ -209,7 +209,8 @@ def _score_spreads(reconstruction: Reconstruction, truths: Sequence[GroundTruth]
     return score_spreads(truths, samples, scene.camera.T_camera_world, seed)
 
 
-def _describe_error(error: Exception) -> str:
+def describe_error(error: Exception) -> str:
+    """A failure in one line."""
     text = " ".join(str(error).split())
     return text if isinstance(error, InputError) else f"{type(error).__name__}: {text}"
 
