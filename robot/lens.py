@@ -7,11 +7,12 @@ from typing import Any
 import cv2
 import numpy as np
 from jaxtyping import Float, Float32, UInt8
+from scipy.interpolate import RectBivariateSpline
 
 from invgraphics.errors import InputError
 
 _GRID_STEP = 8
-"""Pixels between the points at which the model is asked; in between, cubic: a lens bends smoothly."""
+"""Pixels between the points at which the model is asked; in between goes a spline: a lens bends smoothly."""
 _LARGEST_INVERSION_ERROR = 0.05
 """Pixels."""
 _LARGEST_FOOTPRINT = 4
@@ -43,8 +44,7 @@ def build_undistortion(rs: ModuleType, intrinsics: Any) -> Undistortion:
     points = _pinhole_rays(pixels, K)
     bent = np.array([rs.rs2_project_point_to_pixel(intrinsics, point) for point in points.reshape(-1, 3).tolist()]).reshape(pixels.shape)
     _require_invertible(rs, intrinsics, points, bent, K)
-    every = np.stack(np.meshgrid(np.arange(intrinsics.width), np.arange(intrinsics.height)), axis=-1).astype(np.float32)
-    return Undistortion(K, every + _refine_grid(bent - pixels, every))
+    return Undistortion(K, _refine_grid(bent, pixels).astype(np.float32))
 
 
 def build_rays(rs: ModuleType, intrinsics: Any) -> Float[np.ndarray, "h w 3"]:
@@ -53,17 +53,13 @@ def build_rays(rs: ModuleType, intrinsics: Any) -> Float[np.ndarray, "h w 3"]:
     Raises:
         InputError: the library cannot invert the lens's model.
     """
-    K = _pinhole(intrinsics)
-    every = np.stack(np.meshgrid(np.arange(intrinsics.width), np.arange(intrinsics.height)), axis=-1).astype(np.float64)
-    straight = _pinhole_rays(every, K)
+    pixels = np.stack(np.meshgrid(np.arange(intrinsics.width), np.arange(intrinsics.height)), axis=-1).astype(np.float64)
     if not _distorts(rs, intrinsics):
-        return straight
+        return _pinhole_rays(pixels, _pinhole(intrinsics))
     build_undistortion(rs, intrinsics)
     pixels = _grid(intrinsics)
     rays = np.array([rs.rs2_deproject_pixel_to_point(intrinsics, pixel, 1.0) for pixel in pixels.reshape(-1, 2).tolist()])
-    shift = rays.reshape(*pixels.shape[:2], 3)[..., :2] - _pinhole_rays(pixels, K)[..., :2]
-    straight[..., :2] += _refine_grid(shift, every.astype(np.float32))
-    return straight
+    return _refine_grid(rays.reshape(*pixels.shape[:2], 3), pixels)
 
 
 def undistort_colour(image: UInt8[np.ndarray, "h w 3"], undistortion: Undistortion) -> UInt8[np.ndarray, "h w 3"]:
@@ -137,15 +133,17 @@ def _pinhole_rays(pixels: np.ndarray, K: np.ndarray) -> np.ndarray:
 
 
 def _grid(intrinsics: Any) -> np.ndarray:
-    """Pixels at every step, from two steps outside of the image: a cubic needs a neighbour on either side."""
-    columns = np.arange(-2 * _GRID_STEP, intrinsics.width + 2 * _GRID_STEP + 1, _GRID_STEP, dtype=np.float64)
-    rows = np.arange(-2 * _GRID_STEP, intrinsics.height + 2 * _GRID_STEP + 1, _GRID_STEP, dtype=np.float64)
+    """Pixels at every step, over the image."""
+    columns = np.linspace(0, intrinsics.width - 1, intrinsics.width // _GRID_STEP + 4)
+    rows = np.linspace(0, intrinsics.height - 1, intrinsics.height // _GRID_STEP + 4)
     return np.stack(np.meshgrid(columns, rows), axis=-1)
 
 
-def _refine_grid(coarse: np.ndarray, every: Float32[np.ndarray, "h w 2"]) -> Float32[np.ndarray, "h w 2"]:
-    place = every / _GRID_STEP + 2
-    return cv2.remap(coarse.astype(np.float32), place[..., 0], place[..., 1], cv2.INTER_CUBIC, borderMode=cv2.BORDER_REPLICATE)
+def _refine_grid(coarse: np.ndarray, pixels: np.ndarray) -> np.ndarray:
+    """Values at the pixels of `_grid`, as values at every pixel: a bicubic spline."""
+    columns, rows = pixels[0, :, 0], pixels[:, 0, 1]
+    u, v = np.arange(round(columns[-1]) + 1), np.arange(round(rows[-1]) + 1)
+    return np.stack([RectBivariateSpline(rows, columns, coarse[..., k])(v, u) for k in range(coarse.shape[-1])], axis=-1)
 
 
 def _require_invertible(rs: ModuleType, intrinsics: Any, points: np.ndarray, pixels: np.ndarray, K: np.ndarray) -> None:
