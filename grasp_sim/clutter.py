@@ -156,9 +156,12 @@ def _inside(point: Float[np.ndarray, "3"], limit: float) -> bool:
     return bool(np.isfinite(point).all() and np.abs(point[:2]).max() <= limit and -0.05 <= point[2] <= WORKSPACE)
 
 
-def side_camera() -> Camera:
-    """The fixed side view: 2 workspace lengths away, 60 degrees from the vertical, 640 x 480, f = 540 pixels."""
-    target = np.array([0.0, 0.0, WORKSPACE / 3 - _TABLE])
+def side_camera(middle: tuple[float, float] = (0.0, 0.0)) -> Camera:
+    """The fixed side view: 2 workspace lengths away, 60 degrees from the vertical, 640 x 480, f = 540 pixels.
+
+    `middle` is the workspace's, x and y in the world frame, metres.
+    """
+    target = np.array([*middle, WORKSPACE / 3 - _TABLE])
     polar = np.pi / 3
     eye = target + VIEW_DISTANCE * np.array([np.sin(polar), 0.0, np.cos(polar)])
     forward = (target - eye) / np.linalg.norm(target - eye)
@@ -170,9 +173,12 @@ def side_camera() -> Camera:
     return Camera(K, 480, 640, torch.tensor(T, dtype=torch.float32))
 
 
-def photograph(table: Table, generator: np.random.Generator, name: str) -> View:
-    """The side view with the protocol's depth noise `a d + e`: a ~ Gamma(1000, 0.001) for the image, e 5 mm, correlated over sqrt 2 px."""
-    camera = side_camera()
+def photograph(table: Table, generator: np.random.Generator, name: str, middle: tuple[float, float] = (0.0, 0.0)) -> View:
+    """The side view (`side_camera`) with the protocol's depth noise `a d + e`.
+
+    a ~ Gamma(1000, 0.001) for the image; e 5 mm, correlated over sqrt 2 pixels.
+    """
+    camera = side_camera(middle)
     picture = table.world.render(camera)
     scale = generator.gamma(1000.0, 0.001)
     error = gaussian_filter(generator.standard_normal(picture.depth.shape), np.sqrt(2))
