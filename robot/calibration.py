@@ -6,7 +6,7 @@ images, which must be undistorted.
 """
 
 import json
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from datetime import UTC, datetime
 from enum import Enum
 from pathlib import Path
@@ -166,7 +166,7 @@ def calibrate_folder(folder: Path, mode: CalibrationMode) -> Calibration:
     views, left_out = _read_views(folder, camera, board, mode)
     solution = solve_hand_eye(views, camera.K)
     if solution.pixels > _WORST_PIXELS:
-        raise InputError(_explain_disagreement(folder, camera, board, mode, solution.pixels))
+        raise InputError(_explain_disagreement(folder, views, camera.K, board, mode, solution.pixels))
     left_out |= {name: f"it disagrees with the others by {solution.pixel_errors[name]:.1f} pixels" for name in solution.outliers}
     errors = CalibrationErrors(
         pixels=solution.pixels,
@@ -215,10 +215,12 @@ def _read_views(folder: Path, camera: CalibrationCamera, board: Board, mode: Cal
     return views, left_out
 
 
-def _explain_disagreement(folder: Path, camera: CalibrationCamera, board: Board, mode: CalibrationMode, pixels: float) -> str:
+def _explain_disagreement(
+    folder: Path, views: list[View], K: Float[np.ndarray, "3 3"], board: Board, mode: CalibrationMode, pixels: float
+) -> str:
     other = next(candidate for candidate in CalibrationMode if candidate is not mode)
-    views, _ = _read_views(folder, camera, board, other)
-    fits_other = solve_hand_eye(views, camera.K).pixels < min(_WORST_PIXELS, pixels / 3)
+    turned_round = [replace(view, G=np.linalg.inv(view.G)) for view in views]
+    fits_other = solve_hand_eye(turned_round, K).pixels < min(_WORST_PIXELS, pixels / 3)
     likely = (
         f"they fit {other.value}: is that where the camera is?"
         if fits_other

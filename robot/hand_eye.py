@@ -22,6 +22,7 @@ LEAST_CORNERS = 6
 _LEAST_TURN = np.radians(8.0)
 """Least spread of the rotations about the second of their axes, radians: about that of a turn by 15 degrees."""
 _HUBER_PIXELS = 1.0
+_MOST_STEPS = 60
 _OUTLIER_FACTOR, _OUTLIER_PIXELS = 4.0, 1.0
 
 
@@ -151,13 +152,16 @@ def _require_turns(views: Sequence[View]) -> None:
 
 def _refine(views: Sequence[View], K: np.ndarray, X: np.ndarray, Y: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """X and Y with the least sum of squared pixel errors, large ones counted less (Huber)."""
+    G = np.concatenate([np.broadcast_to(view.G, (len(view.points), 4, 4)) for view in views])
+    points = np.concatenate([view.points for view in views])
+    pixels = np.concatenate([view.pixels for view in views])
 
     def residuals(step: np.ndarray) -> np.ndarray:
-        moved = _moved(X, step[:6]), _moved(Y, step[6:])
-        return np.concatenate([(_project(view, K, *moved) - view.pixels).ravel() for view in views])
+        return (_project(points, G, K, _moved(X, step[:6]), _moved(Y, step[6:])) - pixels).ravel()
 
     scale = np.tile([0.1, 0.1, 0.1, 1.0, 1.0, 1.0], 2)
-    result = least_squares(residuals, np.zeros(12), loss="huber", f_scale=_HUBER_PIXELS, x_scale=scale, method="trf")
+    start = np.zeros(12)
+    result = least_squares(residuals, start, loss="huber", f_scale=_HUBER_PIXELS, x_scale=scale, max_nfev=_MOST_STEPS)
     return _moved(X, result.x[:6]), _moved(Y, result.x[6:])
 
 
@@ -194,13 +198,14 @@ def _jackknife(values: Float[np.ndarray, "n 3"]) -> float:
 
 
 def _pixel_error(view: View, K: np.ndarray, X: np.ndarray, Y: np.ndarray) -> float:
-    return float(np.sqrt(((_project(view, K, X, Y) - view.pixels) ** 2).sum(1).mean()))
+    return float(np.sqrt(((_project(view.points, view.G, K, X, Y) - view.pixels) ** 2).sum(1).mean()))
 
 
-def _project(view: View, K: np.ndarray, X: np.ndarray, Y: np.ndarray) -> Float[np.ndarray, "n 2"]:
-    T_camera_board = np.linalg.inv(X) @ view.G @ Y
-    points = view.points @ T_camera_board[:3, :3].T + T_camera_board[:3, 3]
-    return points[:, :2] / points[:, 2:] * [K[0, 0], K[1, 1]] + K[:2, 2]
+def _project(points: np.ndarray, G: np.ndarray, K: np.ndarray, X: np.ndarray, Y: np.ndarray) -> Float[np.ndarray, "n 2"]:
+    """Pixels of points of the board; `G` is one pose, or one for every point."""
+    T_camera_board = np.linalg.inv(X) @ G @ Y
+    seen = (T_camera_board[..., :3, :3] @ points[:, :, None])[..., 0] + T_camera_board[..., :3, 3]
+    return seen[:, :2] / seen[:, 2:] * [K[0, 0], K[1, 1]] + K[:2, 2]
 
 
 def _moved(T: np.ndarray, step: np.ndarray) -> np.ndarray:
