@@ -20,7 +20,7 @@ from invgraphics.datasets.files import read_colour, read_json, require_file, req
 from invgraphics.errors import InputError
 from invgraphics.geometry.mesh import srgb_from_linear
 from robot.calibration_board import Board, detect_board
-from robot.hand_eye import LEAST_CORNERS, View, solve_hand_eye
+from robot.hand_eye import LEAST_CORNERS, View, fit_hand_eye, judge
 from robot.kinematics import forward_kinematics
 
 _KIND = "invgraphics hand-eye calibration"
@@ -164,9 +164,10 @@ def calibrate_folder(folder: Path, mode: CalibrationMode) -> Calibration:
     camera = _parse_camera(read_json(require_file(folder / "camera.json")), str(folder / "camera.json"))
     board = load_board(folder)
     views, left_out = _read_views(folder, camera, board, mode)
-    solution = solve_hand_eye(views, camera.K)
-    if solution.pixels > _WORST_PIXELS:
-        raise InputError(_explain_disagreement(folder, views, camera.K, board, mode, solution.pixels))
+    fit = fit_hand_eye(views, camera.K)
+    if fit.pixels > _WORST_PIXELS:
+        raise InputError(_explain_disagreement(folder, views, camera.K, board, mode, fit.pixels))
+    solution = judge(views, camera.K, fit)
     left_out |= {name: f"it disagrees with the others by {solution.pixel_errors[name]:.1f} pixels" for name in solution.outliers}
     errors = CalibrationErrors(
         pixels=solution.pixels,
@@ -220,7 +221,7 @@ def _explain_disagreement(
 ) -> str:
     other = next(candidate for candidate in CalibrationMode if candidate is not mode)
     turned_round = [replace(view, G=np.linalg.inv(view.G)) for view in views]
-    fits_other = solve_hand_eye(turned_round, K).pixels < min(_WORST_PIXELS, pixels / 3)
+    fits_other = fit_hand_eye(turned_round, K).pixels < min(_WORST_PIXELS, pixels / 3)
     likely = (
         f"they fit {other.value}: is that where the camera is?"
         if fits_other

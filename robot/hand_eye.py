@@ -69,28 +69,74 @@ class HandEyeSolution:
         return float(np.sqrt(np.mean(np.square(used))))
 
 
+@dataclass(frozen=True)
+class HandEyeFit:
+    """A calibration that is not judged yet."""
+
+    X: Float[np.ndarray, "4 4"]
+    """As in `HandEyeSolution`."""
+    Y: Float[np.ndarray, "4 4"]
+    kept: tuple[int, ...]
+    """Places of the pictures that agree."""
+    errors: Float[np.ndarray, " n"]
+    """Root mean square error of every picture, pixels."""
+
+    @property
+    def pixels(self) -> float:
+        """Root mean square reprojection error of the pictures used."""
+        return float(np.sqrt(np.mean(np.square(self.errors[list(self.kept)]))))
+
+
 def solve_hand_eye(views: Sequence[View], K: Float[np.ndarray, "3 3"]) -> HandEyeSolution:
-    """Calibrates from pictures with the pinhole camera `K`.
+    """Calibrates from pictures with the pinhole camera `K`, and judges the result.
 
     Raises:
         InputError: there are too few pictures or corners, or the arm turned too little or about one axis only.
     """
+    return judge(views, K, fit_hand_eye(views, K))
+
+
+def fit_hand_eye(views: Sequence[View], K: Float[np.ndarray, "3 3"]) -> HandEyeFit:
+    """The closed form, refined, without pictures that disagree with most."""
     _require_enough(views)
     _require_turns(views)
     poses = np.stack([locate_board(view, K) for view in views])
     kept = list(range(len(views)))
-    X, Y = solve_closed_form(np.stack([view.G for view in views]), poses)
     while True:
+        X, Y = solve_closed_form(np.stack([views[k].G for k in kept]), poses[kept])
         X, Y = _refine([views[k] for k in kept], K, X, Y)
         errors = np.array([_pixel_error(view, K, X, Y) for view in views])
         limit = max(_OUTLIER_FACTOR * float(np.median(errors[kept])), _OUTLIER_PIXELS)
         agreeing = [k for k in range(len(views)) if errors[k] <= limit]
-        if agreeing == kept or len(agreeing) < LEAST_PICTURES:
-            break
+        if agreeing == kept or len(agreeing) < LEAST_PICTURES or len(agreeing) > len(kept):
+            return HandEyeFit(X, Y, tuple(kept), errors)
         kept = agreeing
         _require_turns([views[k] for k in kept])
-        X, Y = solve_closed_form(np.stack([views[k].G for k in kept]), poses[kept])
-    return _judge(views, K, X, Y, kept, errors, poses)
+
+
+def judge(views: Sequence[View], K: Float[np.ndarray, "3 3"], fit: HandEyeFit) -> HandEyeSolution:
+    """How well the pictures agree with a fit, each left out in turn."""
+    X, Y, kept = fit.X, fit.Y, fit.kept
+    others, left_out = [], []
+    for k in kept:
+        X_k, Y_k = _refine([views[j] for j in kept if j != k], K, X, Y)
+        others.append(X_k)
+        left_out.append(_pixel_error(views[k], K, X_k, Y_k))
+    positions = np.stack([other[:3, 3] for other in others])
+    turns = Rotation.from_matrix(np.stack([other[:3, :3] @ X[:3, :3].T for other in others])).as_rotvec()
+    T_Y_seen = np.stack([np.linalg.inv(Y) @ np.linalg.inv(views[k].G) @ X @ locate_board(views[k], K) for k in kept])
+    seen_turns = Rotation.from_matrix(T_Y_seen[:, :3, :3]).as_rotvec()
+    return HandEyeSolution(
+        X,
+        Y,
+        {view.name: float(error) for view, error in zip(views, fit.errors, strict=True)},
+        tuple(view.name for k, view in enumerate(views) if k not in kept),
+        translation_spread_mm=1e3 * _jackknife(positions),
+        rotation_spread_deg=float(np.degrees(_jackknife(turns))),
+        left_out_pixels=float(np.sqrt(np.mean(np.square(left_out)))),
+        board_mm=1e3 * float(np.sqrt((T_Y_seen[:, :3, 3] ** 2).sum(1).mean())),
+        board_deg=float(np.degrees(np.sqrt((seen_turns**2).sum(1).mean()))),
+    )
 
 
 def solve_closed_form(
@@ -163,32 +209,6 @@ def _refine(views: Sequence[View], K: np.ndarray, X: np.ndarray, Y: np.ndarray) 
     start = np.zeros(12)
     result = least_squares(residuals, start, loss="huber", f_scale=_HUBER_PIXELS, x_scale=scale, max_nfev=_MOST_STEPS)
     return _moved(X, result.x[:6]), _moved(Y, result.x[6:])
-
-
-def _judge(
-    views: Sequence[View], K: np.ndarray, X: np.ndarray, Y: np.ndarray, kept: list[int], errors: np.ndarray, poses: np.ndarray
-) -> HandEyeSolution:
-    others, left_out = [], []
-    for k in kept:
-        without = [views[j] for j in kept if j != k]
-        X_k, Y_k = _refine(without, K, X, Y)
-        others.append(X_k)
-        left_out.append(_pixel_error(views[k], K, X_k, Y_k))
-    positions = np.stack([other[:3, 3] for other in others])
-    turns = Rotation.from_matrix(np.stack([other[:3, :3] @ X[:3, :3].T for other in others])).as_rotvec()
-    T_Y_seen = np.stack([np.linalg.inv(Y) @ np.linalg.inv(views[k].G) @ X @ poses[k] for k in kept])
-    seen_turns = Rotation.from_matrix(T_Y_seen[:, :3, :3]).as_rotvec()
-    return HandEyeSolution(
-        X,
-        Y,
-        {view.name: float(error) for view, error in zip(views, errors, strict=True)},
-        tuple(view.name for k, view in enumerate(views) if k not in kept),
-        translation_spread_mm=1e3 * _jackknife(positions),
-        rotation_spread_deg=float(np.degrees(_jackknife(turns))),
-        left_out_pixels=float(np.sqrt(np.mean(np.square(left_out)))),
-        board_mm=1e3 * float(np.sqrt((T_Y_seen[:, :3, 3] ** 2).sum(1).mean())),
-        board_deg=float(np.degrees(np.sqrt((seen_turns**2).sum(1).mean()))),
-    )
 
 
 def _jackknife(values: Float[np.ndarray, "n 3"]) -> float:
