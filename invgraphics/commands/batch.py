@@ -8,16 +8,15 @@ import io
 import json
 import time
 import traceback
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
 from invgraphics import __version__
-from invgraphics.commands.executors import run_all
+from invgraphics.commands.executors import run_all, show_progress
 from invgraphics.commands.reconstruct import Settings, reconstruct_frames
 from invgraphics.commands.scoring import FAILURES, describe_error, name_of
 from invgraphics.datasets import load_frame
@@ -27,7 +26,6 @@ from invgraphics.report.html import count
 from optim.threads import one_thread
 
 _SETTINGS, _TABLE, _RECORDS = "settings.json", "batch.json", ".records"
-T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -71,18 +69,6 @@ def run_batch(images: Sequence[str], out: Path, settings: Settings, workers: int
     failed = sum(bool(result.failure) for result in results)
     console.print(f"{count(len(results) - failed, 'image')} reconstructed, {failed} failed; wrote {out}/{_TABLE}", highlight=False)
     return 1 if failed else 0
-
-
-def show_progress(results: Iterable[T], total: int, completed: int, console: Console) -> Iterable[T]:
-    """The results as they come, behind one progress bar."""
-    if completed:
-        console.print(f"{count(completed, 'image')} already done", highlight=False)
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(), TimeRemainingColumn())
-    with Progress(*columns, console=console, transient=True) as progress:
-        task = progress.add_task("images", total=total, completed=completed)
-        for result in results:
-            progress.advance(task)
-            yield result
 
 
 def _choose_folders(images: Sequence[str]) -> dict[str, str]:

@@ -2,7 +2,7 @@
 
 import argparse
 import os
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
 from multiprocessing import get_context
@@ -10,10 +10,14 @@ from typing import Any, TypeVar
 
 import numba
 import torch
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
 from invgraphics.errors import InputError
+from invgraphics.report.html import count
 
 EXECUTORS = ("processes", "ray")
+Item = TypeVar("Item")
 T = TypeVar("T")
 
 
@@ -37,14 +41,26 @@ def count_cores() -> int:
     return len(os.sched_getaffinity(0))
 
 
+def show_progress(results: Iterable[T], total: int, completed: int, console: Console) -> Iterator[T]:
+    """The results as they come, behind one progress bar."""
+    if completed:
+        console.print(f"{count(completed, 'image')} already done", highlight=False)
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(), TimeRemainingColumn())
+    with Progress(*columns, console=console, transient=True) as progress:
+        task = progress.add_task("images", total=total, completed=completed)
+        for result in results:
+            progress.advance(task)
+            yield result
+
+
 def run_all(
-    function: Callable[[str], T], items: Sequence[str], bury: Callable[[str], T], workers: int | None, executor: str = "processes"
+    function: Callable[[Item], T], items: Sequence[Item], bury: Callable[[Item], T], workers: int | None, executor: str = "processes"
 ) -> Iterator[T]:
     """The function's result of every item, as they come.
 
     Args:
         function: takes an item to its result on one thread; records what it can of a failure itself. Must survive pickling.
-        items: texts; names of images, for example.
+        items: names of images, for example; must survive pickling.
         bury: takes an item on which the process died to its result.
         workers: pieces of work done at a time; None for half the cores of this machine, or for all of a cluster's.
         executor: one of `EXECUTORS`. Ray starts on this machine unless the environment variable RAY_ADDRESS names a cluster; what the
@@ -65,7 +81,7 @@ def run_all(
     yield from _run_on_processes(function, items, bury, workers)
 
 
-def _run_on_processes(function: Callable[[str], T], items: Sequence[str], bury: Callable[[str], T], workers: int) -> Iterator[T]:
+def _run_on_processes(function: Callable[[Item], T], items: Sequence[Item], bury: Callable[[Item], T], workers: int) -> Iterator[T]:
     """Where a process dies, it takes its pool with it: what was not done then gets a process for each item."""
     left = list(items)
     with _make_pool(workers) as pool:
@@ -81,7 +97,7 @@ def _run_on_processes(function: Callable[[str], T], items: Sequence[str], bury: 
         yield _run_alone(function, item, bury)
 
 
-def _run_alone(function: Callable[[str], T], item: str, bury: Callable[[str], T]) -> T:
+def _run_alone(function: Callable[[Item], T], item: Item, bury: Callable[[Item], T]) -> T:
     with _make_pool(1) as pool:
         try:
             return pool.submit(function, item).result()
@@ -99,7 +115,7 @@ def take_one_thread() -> None:
     numba.set_num_threads(1)
 
 
-def _run_on_ray(function: Callable[[str], T], items: Sequence[str], bury: Callable[[str], T], workers: int | None) -> Iterator[T]:
+def _run_on_ray(function: Callable[[Item], T], items: Sequence[Item], bury: Callable[[Item], T], workers: int | None) -> Iterator[T]:
     """As many tasks at a time as asked for, else as the cluster has cores; a task whose process dies is not tried again."""
     ray = _import_ray()
     started = not ray.is_initialized()
@@ -124,7 +140,7 @@ def _run_on_ray(function: Callable[[str], T], items: Sequence[str], bury: Callab
             ray.shutdown()
 
 
-def _call_on_one_thread(function: Callable[[str], Any], item: str) -> Any:
+def _call_on_one_thread(function: Callable[[Any], Any], item: Any) -> Any:
     take_one_thread()
     return function(item)
 
