@@ -28,6 +28,7 @@ COMMANDS = {
     "evaluate": "reconstruct a dataset and score it against the truth",
     "benchmark": "clutter removal, lifts, forces on held objects, speed",
     "clear": "pick and place one object after the other until a simulated table is clear",
+    "devices": "whether arm, hand and camera answer, and how they are; nothing moves",
     "capture": "a picture of a RealSense camera, or of a recording of one, as a frame folder",
     "calibrate": "where the camera is on the arm or beside it, from pictures of a printed board",
     "sam2": "one of Meta's SAM 2 checkpoints as the folder that --sam2 takes",

@@ -107,8 +107,8 @@ def fit_hand_eye(views: Sequence[View], K: Float[np.ndarray, "3 3"]) -> HandEyeF
         X, Y = _refine([views[k] for k in kept], K, X, Y)
         errors = np.array([_pixel_error(view, K, X, Y) for view in views])
         limit = max(_OUTLIER_FACTOR * float(np.median(errors[kept])), _OUTLIER_PIXELS)
-        agreeing = [k for k in range(len(views)) if errors[k] <= limit]
-        if agreeing == kept or len(agreeing) < LEAST_PICTURES or len(agreeing) > len(kept):
+        agreeing = [k for k in kept if errors[k] <= limit]
+        if agreeing == kept or len(agreeing) < LEAST_PICTURES:
             return HandEyeFit(X, Y, tuple(kept), errors)
         kept = agreeing
         _require_turns([views[k] for k in kept])

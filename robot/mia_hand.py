@@ -125,6 +125,11 @@ class MiaHand:
         """The first thing that went wrong, seen within a tenth of a second of its limit; None while all is well."""
         return self._link.failure
 
+    @property
+    def acknowledges(self) -> bool:
+        """Whether the hand's firmware acknowledges every command."""
+        return self._link.acknowledges
+
     def check(self) -> None:
         """Raises that failure. Quick enough for every cycle of a control loop."""
         self._link.check()
