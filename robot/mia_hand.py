@@ -48,6 +48,8 @@ class MiaSettings:
 
     percent: int = 50
     """Of full speed, and of full force against what is in the way; 10 to 99."""
+    shares: Mapping[str, float] = field(default_factory=dict)
+    """Of `percent` for a motor by name, where it is to be weaker than the others in `move_to`, in (0, 1]."""
     timeout: float = 6.0
     """Seconds that a motion may take."""
     still_seconds: float = 0.15
@@ -70,6 +72,10 @@ class MiaSettings:
         """Checks the range in which standing still can be told from slow motion."""
         if not 10 <= self.percent <= 99:
             raise InputError(f"the hand's speed and force are {self.percent} percent; they must lie between 10 and 99")
+
+    def percent_of(self, motor: str) -> int:
+        """Of full speed and force, for one motor; never less than 10, for standing still is told from slow motion."""
+        return max(round(self.percent * self.shares.get(motor, 1.0)), 10)
 
 
 @dataclass(frozen=True)
@@ -174,7 +180,7 @@ class MiaHand:
         for attempt in (1, 2):
             since = time.monotonic()
             for motor, counts in goals.items():
-                self._link.send(position_command(motor, counts, self.settings.percent))
+                self._link.send(position_command(motor, counts, self.settings.percent_of(motor)))
             end = self._wait_until_still(start, goals, since)
             idle = self._idle_motors(start, end, goals)
             if not idle:

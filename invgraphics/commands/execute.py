@@ -28,7 +28,6 @@ from robot.stops import MotionStoppedError
 from robot.ur5 import UR5
 
 FLAG = "--yes-move-the-robot"
-_COUNTDOWN_SECONDS = 5
 _WORKSPACE = (-0.95, 0.95, -0.95, 0.95, -0.05, 1.15)
 
 
@@ -72,6 +71,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--hand-port", default="/dev/ttyUSB0", metavar="PORT", help="of the Mia hand (default /dev/ttyUSB0)")
     parser.add_argument("--hand-percent", type=int, default=40, metavar="PERCENT", help="of the hand's speed and force (default 40)")
     parser.add_argument("--rehearsals", type=int, default=3, metavar="N", help="so many plans are rehearsed until one succeeds (default 3)")
+    parser.add_argument("--countdown", type=int, default=5, metavar="S", help="seconds between the last warning and the first motion")
     parser.add_argument("--replay", type=Path, metavar="LOG", help="tell and film an earlier run's log instead; nothing moves")
     parser.add_argument("--seed", type=int, default=0, help="of every random choice (default 0)")
 
@@ -111,8 +111,8 @@ def _execute(arguments: argparse.Namespace, folder: Path, log: RobotLog, console
             if arguments.robot == "ur5":
                 console.print(f"dry run: nothing has moved; give {FLAG} to let the UR5 do this", style="bold")
             return 0
-        hand = stack.enter_context(connect_hand(arguments.hand_port, arguments.hand_percent, log))
-        return _move(setup, plan, Machine(arm, hand), log, console)
+        hand = stack.enter_context(connect_hand(setup, plan, arguments.hand_port, arguments.hand_percent, log))
+        return _move(setup, plan, Machine(arm, hand), arguments.countdown, log, console)
 
 
 def _prepare(setup: Setup, arguments: argparse.Namespace, folder: Path, log: RobotLog, console: Console) -> ExecutionPlan | None:
@@ -136,7 +136,7 @@ def _prepare(setup: Setup, arguments: argparse.Namespace, folder: Path, log: Rob
     return None
 
 
-def _move(setup: Setup, plan: ExecutionPlan, machine: Machine, log: RobotLog, console: Console) -> int:
+def _move(setup: Setup, plan: ExecutionPlan, machine: Machine, countdown: int, log: RobotLog, console: Console) -> int:
     """After a countdown, the real thing."""
     seconds = sum(each.duration for _, each in plan.motions)
     speed = f"{100 * setup.speed.joint_share:.0f} % and {1000 * setup.speed.tool:.0f} mm/s"
@@ -146,7 +146,7 @@ def _move(setup: Setup, plan: ExecutionPlan, machine: Machine, log: RobotLog, co
         soft_wrap=True,
     )
     try:
-        for left in range(_COUNTDOWN_SECONDS, 0, -1):
+        for left in range(countdown, 0, -1):
             console.print(f"  {left}")
             time.sleep(1.0)
         report = carry_out(setup, plan, machine, log, lambda phase: console.print(f"  {phase}"))

@@ -39,13 +39,18 @@ def connect_arm(setup: Setup, host: str, log: RobotLog) -> Iterator[UR5]:
 
 
 @contextmanager
-def connect_hand(port: str, percent: int, log: RobotLog) -> Iterator[MiaHand]:
-    """The hand; nothing moves. Raises `MotionStoppedError` where it does not answer."""
+def connect_hand(setup: Setup, plan: ExecutionPlan, port: str, percent: int, log: RobotLog) -> Iterator[MiaHand]:
+    """The hand, its motors as strong to each other as the grasp wants them; nothing moves.
+
+    Raises `MotionStoppedError` where it does not answer.
+    """
+    motors = setup.cell.hand.motors
+    shares = {name: min(effort / motors[name].effort, 1.0) for name, effort in plan.grasp.efforts.items()}
 
     def observe(kind: str, text: str) -> None:
         log.write("line" if kind != "received" else "state", device="mia", way=kind, text=text)
 
-    with MiaHand(port, MiaSettings(percent=percent), observe) as hand:
+    with MiaHand(port, MiaSettings(percent=percent, shares=shares), observe) as hand:
         yield hand
 
 

@@ -101,7 +101,7 @@ def save_rehearsal(rehearsal: Rehearsal, folder: Path) -> None:
     save_film(rehearsal.film, _SHOWN_SECONDS, folder / "rehearsal.webp")
 
 
-def build_filmstrip(pictures: list[tuple[Picture, str]]) -> Picture:
+def build_filmstrip(pictures: list[tuple[Picture, str]]) -> UInt8[np.ndarray, "rows columns 3"]:
     """Pictures in rows, each under its name."""
     height, width = pictures[0][0].shape[:2]
     tiles = []
