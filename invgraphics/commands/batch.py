@@ -76,7 +76,8 @@ def _choose_folders(images: Sequence[str]) -> dict[str, str]:
     plain = [name_of(image) for image in images]
     folders = {image: name_of(image, with_number=plain.count(name) > 1) for image, name in zip(images, plain, strict=True)}
     taken: dict[str, str] = {}
-    for image, folder in folders.items():
+    for image in images:
+        folder = folders[image]
         if folder in taken:
             raise InputError(
                 f"{taken[folder]} and {image} would both be written to {folder}; reconstruct them into different output folders"

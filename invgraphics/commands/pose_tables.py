@@ -9,8 +9,10 @@ from rich.table import Table
 
 from invgraphics.commands.pose_scoring import PUBLISHED
 from invgraphics.pose_metrics import PoseResult, describe_pose, summarize_poses
+from invgraphics.report.html import count
 
-_GROUPS = {"published_models": "models laid over reconstructions", "other_images": "reconstructions of other images laid over these"}
+_GROUPS = {"published_models": "by published models", "other_images": "by other images"}
+"""Where the models came from that were laid over the reconstructions, in `results.json` and in words."""
 _COLUMNS = {
     "add_auc": "ADD AUC",
     "add_s_auc": "ADD-S AUC",
@@ -37,7 +39,7 @@ def describe_poses(poses: Sequence[PoseResult]) -> dict[str, Any] | None:
 
 def build_pose_table(poses: Sequence[PoseResult]) -> Table:
     """The summaries as a table, in percent."""
-    table = Table(title=f"{len(poses)} poses, %", title_justify="left", box=SIMPLE_HEAD)
+    table = Table(title=f"{count(len(poses), 'pose')}, %", title_justify="left", box=SIMPLE_HEAD)
     table.add_column("")
     for heading in _COLUMNS.values():
         table.add_column(heading, justify="right", no_wrap=True)
