@@ -191,7 +191,7 @@ def _require_turns(views: Sequence[View]) -> None:
     if spread[1] < _LEAST_TURN:
         axis = ", ".join(f"{value:.2f}" for value in axes[:, 0] * np.sign(axes[np.argmax(abs(axes[:, 0])), 0]))
         raise InputError(
-            f"the arm turned about one axis only, ({axis}), so that the camera's place along it is unknown; "
+            f"the arm turned about one axis only, ({axis}) where the board is fixed, so that the camera's place along it is unknown; "
             "add pictures with the hand tilted by 20 degrees or more about two other axes"
         )
 

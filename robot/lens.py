@@ -17,6 +17,7 @@ _LARGEST_INVERSION_ERROR = 0.05
 """Pixels."""
 _LARGEST_FOOTPRINT = 4
 """Colour pixels across, that one depth pixel may cover."""
+_SAME_POSE, _SAME_PIXEL = 1e-5, 0.02
 _SEAM_STEP = 0.01
 """Two depths that differ by less than this share belong to one surface."""
 
@@ -79,8 +80,10 @@ def register_depth(
     """Depth as the colour camera would see it: every reading goes to the pixels that it covers there, and the nearest one stays.
 
     `depth` is along z of the depth sensor (0: none), `rays` its pixels' directions, `K` the colour camera's, `size` its (width, height).
-    Where the pixels of one surface move apart by a pixel, the seam is closed.
+    Where the pixels of one surface move apart by a pixel, the seam is closed. Where both sensors are one (as on a D405), nothing changes.
     """
+    if _is_same_view(depth, rays, T_colour_depth, K, size):
+        return depth
     rows, columns = np.nonzero(depth > 0)
     z = depth[rows, columns]
     points = (rays[rows, columns] * z[:, None]) @ T_colour_depth[:3, :3].T + T_colour_depth[:3, 3]
@@ -90,8 +93,15 @@ def register_depth(
     pitch = np.array([np.diff(rays[:, :, 0], axis=1).mean(), np.diff(rays[:, :, 1], axis=0).mean()])
     half = 0.5 * pitch * [K[0, 0], K[1, 1]] * (z / points[:, 2])[:, None]
     first, last = np.ceil(pixel - half).astype(int), np.ceil(pixel + half).astype(int)
-    registered = _splat_nearest(points[:, 2], first, np.minimum(last, first + _LARGEST_FOOTPRINT), size)
-    return registered if np.array_equal(T_colour_depth, np.eye(4)) else _close_seams(registered)
+    return _close_seams(_splat_nearest(points[:, 2], first, np.minimum(last, first + _LARGEST_FOOTPRINT), size))
+
+
+def _is_same_view(depth: np.ndarray, rays: np.ndarray, T_colour_depth: np.ndarray, K: np.ndarray, size: tuple[int, int]) -> bool:
+    """Whether every pixel of the depth sensor is that pixel of the colour camera."""
+    if depth.shape != (size[1], size[0]) or not np.allclose(T_colour_depth, np.eye(4), atol=_SAME_POSE):
+        return False
+    pixels = rays[..., :2] * [K[0, 0], K[1, 1]] + K[:2, 2]
+    return bool(abs(pixels - np.stack(np.meshgrid(np.arange(size[0]), np.arange(size[1])), axis=-1)).max() < _SAME_PIXEL)
 
 
 def _splat_nearest(z: np.ndarray, first: np.ndarray, last: np.ndarray, size: tuple[int, int]) -> np.ndarray:

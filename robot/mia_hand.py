@@ -190,7 +190,10 @@ class MiaHand:
         self._blocked = {motor: float(np.sign(goals[motor] - end[motor])) for motor in goals if self._is_short(end[motor], goals[motor])}
 
     def open_grasp(self, grasp: str) -> None:
-        """All motors to a grasp's rest positions (`mia_protocol.GRASPS`), as the hand has stored them; returns when they stand still."""
+        """All motors to a grasp's rest positions (`mia_protocol.GRASPS`), as the hand has stored them; returns when they stand still.
+
+        A new hand has none stored for the spherical and the tridigital grasp, and does nothing; `set_grasp` stores some.
+        """
         self._do_grasp(open_grasp_command(grasp, self.settings.percent))
 
     def close_grasp(self, grasp: str, closing: float = 1.0) -> None:

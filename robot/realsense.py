@@ -11,7 +11,7 @@ frames by time itself, for a pipeline would take no software device, and pairs a
 import json
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType
@@ -146,10 +146,11 @@ class RealSenseCamera:
         self.close()
 
     def close(self) -> None:
-        """Stops the streams."""
+        """Stops the streams; those of a camera that is gone have stopped."""
         for sensor, _ in self._sensors:
-            sensor.stop()
-            sensor.close()
+            with suppress(RuntimeError):
+                sensor.stop()
+                sensor.close()
 
     def capture(self) -> CapturedFrame:
         """Takes a picture of a scene in which nothing moves.
@@ -160,12 +161,13 @@ class RealSenseCamera:
         """
         pairs = self._take_pairs()
         depths, colour = [depth for depth, _ in pairs], pairs[-1][1]
+        unit = self._unit(depths)
         counts = _valid_median(np.stack([np.asanyarray(depth.get_data()) for depth in depths]).astype(np.float64))
         size = _size(colour.profile)[:2]
         frame = CapturedFrame(
             rgb=undistort_colour(_as_rgb(self._rs, colour), self._undistortion),
-            counts=register_depth(counts, self._rays, self._T_colour_depth(self._unit(depths)), self._undistortion.K, size),
-            unit=self._unit(depths),
+            counts=register_depth(counts, self._rays, self._T_colour_depth(unit), self._undistortion.K, size),
+            unit=unit,
             K=self._undistortion.K,
             time=colour.get_timestamp() / 1000,
             serial=self.serial,
@@ -214,12 +216,15 @@ class RealSenseCamera:
         )
 
     def _start(self) -> None:
-        for sensor, profiles in self._sensors:
-            sensor.open(profiles)
-        if self._recorded:
-            self._device.as_playback().pause()
-        for sensor, _ in self._sensors:
-            sensor.start(self._queue)
+        try:
+            for sensor, profiles in self._sensors:
+                sensor.open(profiles)
+            if self._recorded:
+                self._device.as_playback().pause()
+            for sensor, _ in self._sensors:
+                sensor.start(self._queue)
+        except RuntimeError as error:
+            raise InputError(f"{self.model} {self.serial} cannot be started: {error}; does another program use it?") from error
         if not self._recorded:
             for _ in range(self.settings.settling_frames):
                 self._next_pair()

@@ -69,6 +69,7 @@ class MiaFault(Enum):
     CORRUPTED = "changes a bit in a share `amount` of the lines"
     NOISE = "puts random bytes between a share `amount` of the lines"
     WRONG_STREAM = "sends speeds where positions were asked for"
+    NO_GAUGES = "sends positions and currents, but no strain gauges"
     FROZEN = "sends the same positions for ever"
     DEAF = "acknowledges motion commands, and does not move"
     UNACKNOWLEDGED = "does not acknowledge motion commands, and does not move"
@@ -111,6 +112,7 @@ class MiaStandIn:
         self._motors: dict[str, MotorState] = dict(self.plant.advance(0.0, {}))
         self._lock, self._closing = threading.RLock(), threading.Event()
         self._outgoing: list[_Line] = []
+        self._shown = [0.0, 0.0, 0.0]
         self._incoming = bytearray()
 
     def __enter__(self) -> "MiaStandIn":
@@ -235,7 +237,8 @@ class MiaStandIn:
         letter = self._state.streams[self._state.turn]
         if letter == "P" and MiaFault.WRONG_STREAM in self._faults:
             letter = "S"
-        self._queue(now, _format(_PREFIXES[letter], self._values(letter)))
+        if not (letter == "A" and MiaFault.NO_GAUGES in self._faults):
+            self._queue(now, _format(_PREFIXES[letter], self._values(letter)))
 
     def _values(self, letter: str) -> list[float]:
         states = [self._motors[name] for name in _NAMES.values()]

@@ -1,11 +1,12 @@
 """The hand's driver over a pseudo-terminal, against a stand-in that moves, meets things, and fails."""
 
+import sys
 import time
 
 import numpy as np
 import pytest
 
-from invgraphics.errors import InputError
+from invgraphics.errors import InputError, MissingDependencyError
 from robot.execute import Hand
 from robot.mia_conversion import radians_from_counts
 from robot.mia_hand import MiaHand, MiaSettings
@@ -149,9 +150,9 @@ def test_a_few_bad_lines_do_no_harm(hand, standin):
 @pytest.mark.parametrize(
     ("fault", "amount", "reason", "words"),
     [
-        (MiaFault.SILENT, 1.0, StopReason.HAND_SILENT, "did not acknowledge|sent no position"),
+        (MiaFault.SILENT, 1.0, StopReason.HAND_SILENT, "did not acknowledge|sent no"),
         (MiaFault.DEAD_KEEP_ALIVE, 1.0, StopReason.HAND_SILENT, "has not answered for"),
-        (MiaFault.DELAYED, 1.0, StopReason.HAND_SILENT, "did not acknowledge|sent no position"),
+        (MiaFault.DELAYED, 1.0, StopReason.HAND_SILENT, "did not acknowledge|sent no"),
         (MiaFault.TRUNCATED, 0.6, StopReason.HAND_FAULT, "make no sense|did not acknowledge"),
         (MiaFault.CORRUPTED, 0.9, StopReason.HAND_FAULT, "make no sense|did not acknowledge"),
         (MiaFault.NOISE, 0.7, StopReason.HAND_FAULT, "make no sense|did not acknowledge"),
@@ -160,7 +161,8 @@ def test_a_few_bad_lines_do_no_harm(hand, standin):
         (MiaFault.DEAF, 1.0, StopReason.HAND_FAULT, "did not move"),
         (MiaFault.UNACKNOWLEDGED, 1.0, StopReason.HAND_SILENT, "did not acknowledge"),
         (MiaFault.RUNAWAY, 1.0, StopReason.HAND_FAULT, "on its way from"),
-        (MiaFault.RESTARTED, 1.0, StopReason.HAND_SILENT, "sent no position"),
+        (MiaFault.RESTARTED, 1.0, StopReason.HAND_SILENT, "sent no (position|current|strain gauges)"),
+        (MiaFault.NO_GAUGES, 1.0, StopReason.HAND_SILENT, "sent no strain gauges"),
     ],
 )
 def test_faults_stop_the_motors_and_everything_after(hand, standin, fault, amount, reason, words):
@@ -190,7 +192,7 @@ def test_a_cable_that_comes_off_is_noticed_at_once(hand, standin):
 def test_faults_are_seen_while_nobody_asks(hand, standin):
     standin.inject(MiaFault.SILENT)
     assert _wait_for(lambda: hand.failure is not None)
-    with pytest.raises(MotionStoppedError, match="sent no position"):
+    with pytest.raises(MotionStoppedError, match=r"sent no (position|current|strain gauges)"):
         hand.check()
 
 
@@ -206,7 +208,7 @@ def test_where_nobody_answers_it_says_so(tmp_path):
 def test_a_hand_that_speaks_another_language_is_refused():
     with MiaStandIn() as standin:
         standin.inject(MiaFault.WRONG_STREAM)
-        with pytest.raises(MotionStoppedError, match="sent no position readings"):
+        with pytest.raises(MotionStoppedError, match="sent no position within"):
             MiaHand(standin.port, MiaSettings(link=LinkLimits(start_seconds=0.3)))
 
 
@@ -224,6 +226,12 @@ def test_leaving_stops_the_motors(standin):
         hand.turn({"j_mrl_fle": 0.5})
         left = time.monotonic()
     assert _wait_for(lambda: standin.stop_time(left) is not None)
+
+
+def test_without_pyserial_it_says_what_to_install(monkeypatch):
+    monkeypatch.setitem(sys.modules, "serial", None)
+    with pytest.raises(MissingDependencyError, match=r"needs pyserial: pip install 'invgraphics\[robot\]'"):
+        MiaHand("/dev/ttyUSB0")
 
 
 def test_slower_than_can_be_told_from_standing_is_refused():

@@ -115,6 +115,14 @@ def test_depth_of_a_sensor_beside_the_colour_sensor_is_registered():
     assert 1 <= (shadow[10:] == 0).sum() <= 3
 
 
+def test_one_sensor_for_both_changes_no_reading_and_fills_no_hole():
+    u, v = _pixels()
+    rays = np.stack([(u - K[0, 2]) / K[0, 0], (v - K[1, 2]) / K[1, 1], np.ones_like(u)], axis=-1)
+    depth = np.full((HEIGHT, WIDTH), 0.3)
+    depth[20, 30] = 0.0
+    np.testing.assert_array_equal(register_depth(depth, rays, np.eye(4), K, (WIDTH, HEIGHT)), depth)
+
+
 def test_registered_slopes_have_no_seams():
     u, v = _pixels()
     rays = np.stack([(u - K[0, 2]) / K[0, 0], (v - K[1, 2]) / K[1, 1], np.ones_like(u)], axis=-1)
