@@ -12,6 +12,7 @@ import argparse
 import importlib
 import sys
 from collections.abc import Sequence
+from contextlib import AbstractContextManager
 from types import ModuleType
 from typing import NoReturn
 
@@ -32,6 +33,7 @@ COMMANDS = {
     "capture": "a picture of a RealSense camera, or of a recording of one, as a frame folder",
     "calibrate": "where the camera is on the arm or beside it, from pictures of a printed board",
     "sam2": "one of Meta's SAM 2 checkpoints as the folder that --sam2 takes",
+    "warmup": "compile everything that the first use would compile, and check that it works",
     "demo": "settle objects, photograph, reconstruct, grasp and execute, all simulated, with a report",
 }
 
@@ -51,7 +53,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     words = list(sys.argv[1:] if argv is None else argv)
     arguments = _build_parser(words).parse_args(words)
     try:
-        return _import_command(arguments.command).run(arguments)
+        with _watch_compilation(arguments.command):
+            return _import_command(arguments.command).run(arguments)
     except InputError as error:
         return _complain(arguments.command, error, _EXIT_BAD_INPUT)
     except MissingDependencyError as error:
@@ -74,6 +77,13 @@ def _build_parser(words: Sequence[str]) -> OneLineParser:
 
 def _import_command(name: str) -> ModuleType:
     return importlib.import_module(f"invgraphics.commands.{name}")
+
+
+def _watch_compilation(command: str) -> AbstractContextManager:
+    """Says on stderr, once, when kernels have to be compiled first."""
+    from invgraphics.compilation import CompilationWatch
+
+    return CompilationWatch(lambda notice: print(f"invgraphics {command}: {notice}", file=sys.stderr))
 
 
 def _complain(command: str, error: Exception | str, code: int) -> int:
