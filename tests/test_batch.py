@@ -15,6 +15,7 @@ from invgraphics.commands.executors import run_all
 from invgraphics.commands.reconstruct import Settings
 from invgraphics.errors import InputError
 from invgraphics.output import load_scene
+from tests.executor_work import measure_length
 from tests.invgraphics.dataset_samples import BALL, write_fewsol, write_tum
 from tests.invgraphics.tabletop import write_frame
 
@@ -98,16 +99,8 @@ def test_sequences_without_masks_have_nothing_to_evaluate(tmp_path, capsys):
     assert "no masks and no boxes" in capsys.readouterr().err
 
 
-def _measure(item: str, base: int) -> tuple[str, int]:
-    if item == "deadly" and os.environ.get("RAY_JOB_ID", "") == "":
-        return item, -1
-    if item == "deadly":
-        os._exit(1)
-    return item, base + len(item)
-
-
 def test_work_is_done_in_this_process_where_one_worker_does_it():
-    results = dict(run_all(functools.partial(_measure, base=10), ["a", "bb"], lambda item: (item, 0), workers=1))
+    results = dict(run_all(functools.partial(measure_length, base=10, parent=os.getpid()), ["a", "bb"], lambda item: (item, 0), workers=1))
     assert results == {"a": 11, "bb": 12}
 
 
@@ -120,7 +113,9 @@ def test_ray_is_asked_for_by_name_where_it_is_absent(tmp_path):
 
 @needs_ray
 def test_ray_does_what_processes_do_and_outlives_a_death(batch, tmp_path):
-    results = dict(run_all(functools.partial(_measure, base=10), ["a", "deadly", "bb"], lambda item: (item, 0), 2, "ray"))
+    results = dict(
+        run_all(functools.partial(measure_length, base=10, parent=os.getpid()), ["a", "deadly", "bb"], lambda item: (item, 0), 2, "ray")
+    )
     assert results == {"a": 11, "bb": 12, "deadly": 0}
     frames, out = batch
     assert main(["reconstruct", f"frames:{frames}", "--out", str(tmp_path / "out"), "--executor", "ray", "--workers", "2"]) == 1

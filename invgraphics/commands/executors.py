@@ -135,6 +135,9 @@ def _run_on_ray(function: Callable[[Item], T], items: Sequence[Item], bury: Call
                 yield ray.get(done)
             except ray.exceptions.WorkerCrashedError:
                 yield bury(item)
+            except ray.exceptions.RaySystemError as error:
+                reason = " ".join(str(error).split())[-200:]
+                raise InputError(f"a Ray worker cannot take work: {reason}; every machine needs the same version of invgraphics") from error
     finally:
         if started:
             ray.shutdown()
