@@ -8,7 +8,7 @@ from jaxtyping import Float, UInt8
 
 from grasp_sim.world import World
 from invgraphics.demo.cell import build_cell
-from invgraphics.demo.film import save_film
+from invgraphics.demo.film import save_film, scale_camera
 from invgraphics.demo.table import LIGHTING, TABLE_COLOUR, place_camera
 from invgraphics.errors import InputError
 from robot.kinematics import JOINT_NAMES
@@ -16,7 +16,8 @@ from robot.log import Record, read_log
 
 _FILM_SECONDS = 0.25
 """Of logged time between two pictures."""
-_MOST_PICTURES = 240
+_MOST_PICTURES = 80
+_SCALE = 0.5
 _EYE, _TARGET = (1.3, -1.0, 0.8), (0.2, 0.0, 0.25)
 _SILENT = ("state", "line")
 """Kinds of records that are too many to be told one by one."""
@@ -66,14 +67,14 @@ def film_log(records: list[Record], folder: Path) -> Path | None:
 
 
 def _draw(joints: list[dict[str, float]], folder: Path) -> list[UInt8[np.ndarray, "h w 3"]]:
-    camera = place_camera(_EYE, _TARGET)
+    camera = scale_camera(place_camera(_EYE, _TARGET), _SCALE)
     with World() as world:
         world.add_plane(colour=TABLE_COLOUR)
         robot = build_cell(folder).add_to(world, np.eye(4))
         pictures = []
         for positions in joints:
             world.set_joint_positions(robot, positions)
-            pictures.append(world.render(camera, lighting=LIGHTING).colour[::2, ::2])
+            pictures.append(world.render(camera, lighting=LIGHTING).colour)
     return pictures
 
 
