@@ -112,7 +112,11 @@ class MiaHand:
         self._link = MiaLink(port, self.settings.link, observer)
         self._blocked: dict[str, float] = {}
         self._gauge_rest = np.zeros(len(GAUGES))
-        self.tare()
+        try:
+            self.tare()
+        except MotionStoppedError:
+            self.close()
+            raise
 
     def __enter__(self) -> "MiaHand":
         """The hand itself."""

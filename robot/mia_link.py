@@ -71,7 +71,7 @@ class Sample:
 
 
 class MiaLink:
-    """An open line to a hand whose streams run."""
+    """An open line to a hand whose streams run. One thread may send; any may look, check and stop."""
 
     def __init__(self, port: str, limits: LinkLimits, observer: Callable[[str, str], None]):
         """Opens the port and waits for the hand; `observer` is told "sent" or "received" and the text of everything but the keep-alive.
@@ -136,7 +136,8 @@ class MiaLink:
         self.check()
         with self._changed:
             self._echoes.clear()
-        self._write(command)
+        self._write(command, unless_failed=True)
+        self.check()
         if not self.acknowledges:
             return
         with self._changed:
@@ -193,10 +194,15 @@ class MiaLink:
     def _stop_motors(self) -> bool:
         return all([self._write(speed_command(motor, 0)) for motor in MOTORS])
 
-    def _write(self, command: str) -> bool:
-        """Whether the command could be written."""
+    def _write(self, command: str, *, unless_failed: bool = False) -> bool:
+        """Whether the command was written.
+
+        `unless_failed` is looked at while nobody else writes: a command is so never written behind the stop that follows a failure.
+        """
         try:
             with self._writing:
+                if unless_failed and self.failure is not None:
+                    return False
                 self._serial.write(encode(command))
         except self._port_errors as error:
             self._lose_port(error)
@@ -218,6 +224,13 @@ class MiaLink:
                 return
 
     def _read_for_ever(self) -> None:
+        try:
+            self._read_lines()
+        finally:
+            if not self._closing.is_set():
+                self.fail(StopReason.HAND_FAULT, "the program listens to the hand no more")
+
+    def _read_lines(self) -> None:
         buffer = bytearray()
         while not self._closing.is_set():
             try:

@@ -135,7 +135,12 @@ class RealSenseCamera:
         self._sensors = self._group(depth_sensor, colour_sensor)
         self._rays = build_rays(self._rs, self._depth_profile.as_video_stream_profile().intrinsics)
         self._undistortion = build_undistortion(self._rs, self._colour_profile.as_video_stream_profile().intrinsics)
-        self._start()
+        self._stated_unit = round(float(depth_sensor.get_option(self._rs.option.depth_units)), 9)
+        try:
+            self._start()
+        except (InputError, MotionStoppedError):
+            self.close()
+            raise
 
     def __enter__(self) -> "RealSenseCamera":
         """The camera itself."""
@@ -268,14 +273,11 @@ class RealSenseCamera:
         return MotionStoppedError(f"{where} {what} within {self.settings.timeout:g} s; is it on a USB 3 port?", StopReason.CAMERA_SILENT)
 
     def _unit(self, depths: list[Any]) -> float:
-        sensor = next(sensor for sensor in self._device.query_sensors() if sensor.supports(self._rs.option.depth_units))
-        units = {round(float(sensor.get_option(self._rs.option.depth_units)), 9)} | {
-            round(depth.as_depth_frame().get_units(), 9) for depth in depths
-        }
+        """Metres a count, by the device and by every frame."""
+        units = {self._stated_unit} | {round(depth.as_depth_frame().get_units(), 9) for depth in depths}
         if len(units) > 1:
-            raise InputError(
-                f"{self.model} {self.serial} states several units of depth, {', '.join(f'{unit:g} m' for unit in sorted(units))}"
-            )
+            stated = ", ".join(f"{unit:g} m" for unit in sorted(units))
+            raise InputError(f"{self.model} {self.serial} states several units of depth, {stated}")
         return units.pop()
 
     def _require_range(self, frame: CapturedFrame) -> None:

@@ -171,18 +171,18 @@ class MiaStandIn:
             with self._lock:
                 if MiaFault.UNPLUGGED in self._faults:
                     return
-                self._receive(now)
+                self._receive()
                 self._motors = dict(self.plant.advance(now - last, self._obeyed_drives()))
                 self._send_next_stream(now)
                 self._deliver(now)
             last = now
 
-    def _receive(self, now: float) -> None:
+    def _receive(self) -> None:
         self._incoming += _read(self._master)
         while (end := self._incoming.find(b"*\r")) >= 0:
             data, self._incoming = bytes(self._incoming[:end]), self._incoming[end + 2 :]
             if len(data) + 2 == _COMMAND_BYTES and data.isascii():
-                self._obey(data.decode("ascii"), now)
+                self._obey(data.decode("ascii"), time.monotonic())
             else:
                 self.misunderstood.append(data)
 

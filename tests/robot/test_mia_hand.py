@@ -2,6 +2,8 @@
 
 import sys
 import time
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -219,6 +221,50 @@ def test_every_line_is_told_to_the_observer(standin):
     sent = [text for kind, text in told if kind == "sent"]
     assert [text for text in sent if text[2] == "P" and text[1] == "1"] == standin.motion_commands()
     assert any(kind == "received" and text.startswith("enc : ") for kind, text in told)
+
+
+def test_a_port_is_not_shared(hand, standin):
+    with pytest.raises(InputError, match="cannot be opened"):
+        MiaHand(standin.port)
+    hand.move_to({"j_thumb_fle": 0.1})
+
+
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
+def test_a_reader_that_breaks_down_stops_the_hand(standin):
+    broken = []
+
+    def observe(kind, text):
+        if broken and kind == "received":
+            raise RuntimeError("the disk is full")
+
+    with MiaHand(standin.port, SETTINGS, observe) as hand:
+        hand.turn({"j_mrl_fle": 0.5})
+        since = time.monotonic()
+        broken.append(True)
+        assert _wait_for(lambda: hand.failure is not None)
+        assert _wait_for(lambda: standin.stop_time(since) is not None)
+        with pytest.raises(MotionStoppedError, match="listens to the hand no more"):
+            hand.motor_positions()
+
+
+def test_a_command_on_its_way_is_not_sent_behind_the_stop(hand, standin):
+    """A fault is found while a motion command waits to be written."""
+    link = hand._link
+    with ThreadPoolExecutor(2) as threads, link._writing:
+        command = threads.submit(hand.press, {"j_mrl_fle": 5})
+        time.sleep(0.05)
+        since = time.monotonic()
+        fault = threads.submit(link.fail, StopReason.HAND_FAULT, "an invented fault")
+        assert _wait_for(lambda: hand.failure is not None)
+        link._writing.release()
+        try:
+            with pytest.raises(MotionStoppedError, match="an invented fault"):
+                command.result()
+            fault.result()
+        finally:
+            link._writing.acquire()
+    assert _wait_for(lambda: standin.stop_time(since) is not None)
+    assert standin.motion_commands() == []
 
 
 def test_leaving_stops_the_motors(standin):
