@@ -17,7 +17,7 @@ from rich.table import Table
 
 from invgraphics import __version__
 from invgraphics.calibration import summarize_spread
-from invgraphics.commands.executors import add_executor_arguments, count_cores, run_all, show_progress
+from invgraphics.commands.executors import add_executor_arguments, choose_workers, count_cores, run_all, show_progress
 from invgraphics.commands.pose_tables import build_pose_table, describe_poses
 from invgraphics.commands.prompting import add_sam2_argument
 from invgraphics.commands.scoring import ImageResult, Job, describe_image, evaluate_image, fail, name_of, read_record
@@ -95,8 +95,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(arguments: argparse.Namespace) -> int:
     """Reconstructs, scores, writes and prints. 0 unless an image failed."""
     console = Console()
-    if arguments.workers is not None and arguments.workers < 1:
-        raise InputError(f"--workers is {arguments.workers}; it must be at least 1")
+    choose_workers(arguments.workers, arguments.executor)
     options = ReconstructionOptions().without([name.strip() for name in arguments.without.split(",") if name.strip()])
     if arguments.samples:
         check_sample_count(arguments.samples)
@@ -201,7 +200,7 @@ def _describe_run(arguments: argparse.Namespace, job: Job, seconds: float) -> di
         "format": "invgraphics evaluation",
         **_describe_settings(arguments, job),
         "seconds": seconds,
-        "workers": arguments.workers,
+        "workers": choose_workers(arguments.workers, arguments.executor),
         "executor": arguments.executor,
         "device": f"{platform.processor() or platform.machine()}, {count_cores()} cores",
         "versions": {"invgraphics": __version__, "torch": torch.__version__, "python": platform.python_version()},

@@ -41,6 +41,17 @@ def count_cores() -> int:
     return len(os.sched_getaffinity(0))
 
 
+def choose_workers(workers: int | None, executor: str) -> int | None:
+    """How many pieces of work are done at a time: as asked for, else half of this machine's cores; None for as many as a cluster has.
+
+    Raises:
+        InputError: fewer than one is asked for.
+    """
+    if workers is not None and workers < 1:
+        raise InputError(f"--workers is {workers}; it must be at least 1")
+    return max(1, count_cores() // 2) if workers is None and executor == EXECUTORS[0] else workers
+
+
 def show_progress(results: Iterable[T], total: int, completed: int, console: Console) -> Iterator[T]:
     """The results as they come, behind one progress bar."""
     if completed:
@@ -69,12 +80,10 @@ def run_all(
     Raises:
         InputError: Ray is asked for and not installed, or `workers` is less than 1.
     """
-    if workers is not None and workers < 1:
-        raise InputError(f"--workers is {workers}; it must be at least 1")
+    workers = choose_workers(workers, executor)
     if executor == "ray":
         yield from _run_on_ray(function, items, bury, workers)
         return
-    workers = max(1, count_cores() // 2) if workers is None else workers
     if workers == 1 or len(items) <= 1:
         yield from map(function, items)
         return

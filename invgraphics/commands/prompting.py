@@ -3,6 +3,7 @@
 import argparse
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,6 @@ from invgraphics.segment import (
     DepthColourPrompts,
     DepthColourSegmenter,
     Prompt,
-    PromptSegmenter,
     Sam2Segmenter,
     mask_objects,
     mask_prompts,
@@ -106,26 +106,32 @@ def parse_prompts(marks: Sequence[_Marks] | None, frames: Sequence[FrameInput]) 
     return prompts
 
 
+@lru_cache(maxsize=1)
 def load_segmenter(sam2: Path | None) -> DepthColourSegmenter | Sam2Segmenter:
-    """SAM 2 where its folder is given, depth and GrabCut where not."""
+    """SAM 2 where its folder is given, depth and GrabCut where not. The last one is kept: a set of images loads its weights once."""
     return DepthColourSegmenter() if sam2 is None else Sam2Segmenter(sam2)
 
 
-def segment_frame(
-    frame: FrameInput, prompts: Sequence[Prompt] | None, segmenter: DepthColourSegmenter | Sam2Segmenter, seed: int
-) -> tuple[Observation, str]:
-    """The image with its masks, and in words where they are from."""
+def segment_frame(frame: FrameInput, prompts: Sequence[Prompt] | None, sam2: Path | None, seed: int) -> tuple[Observation, str]:
+    """The image with its masks, and in words where they are from.
+
+    Args:
+        frame: the image, with the masks or boxes that came with it.
+        prompts: what was marked, in place of these; None where nothing was.
+        sam2: folder of a SAM 2 checkpoint; None for depth and GrabCut.
+        seed: of every random choice.
+
+    Raises:
+        InputError: no object is found, or the checkpoint cannot be used.
+    """
     generator = torch.Generator().manual_seed(seed)
     observation = frame.observation
-    if prompts is not None:
-        by = _look_at(observation, segmenter, generator)
-        return mask_prompts(observation, prompts, by), f"from what was marked, by {by.name}"
-    if len(observation.masks):
+    if prompts is None and len(observation.masks):
         return observation, "those that came with the image"
-    if len(frame.boxes):
+    if prompts is None and len(frame.boxes) == 0:
+        return mask_objects(frame, generator), "of what stands on the support plane, by depth and GrabCut (nothing was marked)"
+    segmenter = load_segmenter(sam2)
+    if prompts is None:
         return mask_objects(frame, generator, segmenter=segmenter), f"from the boxes that came with the image, by {segmenter.name}"
-    return mask_objects(frame, generator), "of what stands on the support plane, by depth and GrabCut (nothing was marked)"
-
-
-def _look_at(observation: Observation, segmenter: DepthColourSegmenter | Sam2Segmenter, generator: torch.Generator) -> PromptSegmenter:
-    return segmenter.look_at(observation) if isinstance(segmenter, Sam2Segmenter) else DepthColourPrompts(observation, generator)
+    on_image = segmenter.look_at(observation) if isinstance(segmenter, Sam2Segmenter) else DepthColourPrompts(observation, generator)
+    return mask_prompts(observation, prompts, on_image), f"from what was marked, by {segmenter.name}"

@@ -17,7 +17,7 @@ from torch import Tensor
 
 from invgraphics.commands.executors import add_executor_arguments
 from invgraphics.commands.pictures import render_pictures
-from invgraphics.commands.prompting import add_prompt_arguments, load_segmenter, parse_prompts, segment_frame
+from invgraphics.commands.prompting import add_prompt_arguments, parse_prompts, segment_frame
 from invgraphics.datasets import FrameInput, is_set, list_images, load_frame, load_ground_truth
 from invgraphics.errors import InputError
 from invgraphics.evaluation import ObjectResult, describe_result, score_objects
@@ -126,8 +126,7 @@ def reconstruct_frames(
     """
     progress("masks", 0.0)
     start = time.perf_counter()
-    segmenter = load_segmenter(settings.sam2)
-    segmented = [segment_frame(frame, prompts, segmenter, settings.seed) for frame in frames]
+    segmented = [segment_frame(frame, prompts, settings.sam2, settings.seed) for frame in frames]
     observations = [observation for observation, _ in segmented]
     seconds = time.perf_counter() - start
     checkpoint = out / CHECKPOINT_FOLDER

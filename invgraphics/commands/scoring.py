@@ -174,12 +174,13 @@ def _evaluate(image: str, frame: FrameInput, pose_truths: list[PoseTruth], job: 
 
 def _segment(frame: FrameInput, job: Job) -> Observation:
     """The image with its masks, or with what is found in their boxes. A mask without a pixel keeps its place in the count, empty."""
-    observation, segmenter = frame.observation, load_segmenter(job.sam2)
+    observation = frame.observation
     if not job.from_boxes or len(observation.masks) == 0:
-        return segment_frame(frame, None, segmenter, job.seed)[0]
+        return segment_frame(frame, None, job.sam2, job.seed)[0]
     seen = observation.masks.any(-1).any(-1)
     masks = torch.zeros_like(observation.masks)
-    masks[seen] = segmenter.segment(observation, find_boxes(observation.masks[seen]), torch.Generator().manual_seed(job.seed))
+    generator = torch.Generator().manual_seed(job.seed)
+    masks[seen] = load_segmenter(job.sam2).segment(observation, find_boxes(observation.masks[seen]), generator)
     return observation.with_masks(masks, observation.object_names)
 
 

@@ -7,7 +7,7 @@ import cv2
 import numpy as np
 from rich.console import Console
 
-from invgraphics.commands.prompting import add_prompt_arguments, load_segmenter, parse_prompts, segment_frame
+from invgraphics.commands.prompting import add_prompt_arguments, parse_prompts, segment_frame
 from invgraphics.datasets import find_masks_without_depth, load_frame
 from invgraphics.errors import InputError
 from invgraphics.geometry.mesh import srgb_from_linear
@@ -36,7 +36,7 @@ def run(arguments: argparse.Namespace) -> int:
     """Segments, writes, says what segmented. 1 where an object got no pixel."""
     frame = load_frame(arguments.frame)
     prompts = parse_prompts(arguments.marks, [frame])
-    observation, source = segment_frame(frame, prompts, load_segmenter(arguments.sam2), arguments.seed)
+    observation, source = segment_frame(frame, prompts, arguments.sam2, arguments.seed)
     if len(observation.masks) > _MOST_OBJECTS:
         raise InputError(f"{len(observation.masks)} objects; mask.png of 8 bits can number {_MOST_OBJECTS}")
     claim_output_folder(arguments.out, arguments.overwrite)

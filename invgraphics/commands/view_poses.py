@@ -11,8 +11,9 @@ from pathlib import Path
 
 from invgraphics.commands.executors import run_all
 from invgraphics.commands.pose_scoring import mark_pose_missing, score_against
-from invgraphics.commands.scoring import ImageResult, Job, find_folder
+from invgraphics.commands.scoring import ImageResult, Job, find_folder, name_of
 from invgraphics.datasets import PoseTruth, load_observation, load_pose_truth
+from invgraphics.errors import InputError
 from invgraphics.geometry.mesh import Mesh, load_mesh
 from invgraphics.pose_metrics import PoseResult
 from invgraphics.transforms import invert
@@ -25,7 +26,7 @@ Pair = tuple[str, str, str]
 def score_between_images(done: Sequence[ImageResult], job: Job, workers: int | None, executor: str) -> list[PoseResult]:
     """The pose of every object without a published model in every image but the first in which it was reconstructed."""
     pairs = list(_pair_images(done, job.out))
-    results = dict(run_all(functools.partial(_score_pair, job=job), pairs, _bury, workers, executor))
+    results = dict(run_all(functools.partial(_score_pair, job=job), pairs, functools.partial(_bury, out=job.out), workers, executor))
     return [results[pair] for pair in pairs]
 
 
@@ -33,11 +34,7 @@ def _pair_images(done: Sequence[ImageResult], out: Path) -> list[Pair]:
     references: dict[str, str] = {}
     pairs = []
     for result in done:
-        if result.failure and not result.seconds:
-            continue
-        for truth in load_pose_truth(result.image):
-            if truth.model is not None:
-                continue
+        for truth in _list_truths(result):
             if truth.object_id in references:
                 pairs.append((references[truth.object_id], result.image, truth.object_id))
             elif _find_mesh(out, result.image, truth) is not None:
@@ -45,22 +42,40 @@ def _pair_images(done: Sequence[ImageResult], out: Path) -> list[Pair]:
     return pairs
 
 
+def _list_truths(result: ImageResult) -> list[PoseTruth]:
+    """The objects of an image whose pose is known and whose model is not. An image that failed because of its truth has none."""
+    if result.poses:
+        return []
+    try:
+        return [truth for truth in load_pose_truth(result.image) if truth.model is None]
+    except InputError:
+        if not result.failure:
+            raise
+        return []
+
+
 def _score_pair(pair: Pair, job: Job) -> tuple[Pair, PoseResult]:
     reference, image, object_id = pair
     with one_thread():
         (model_truth, model), (truth, mesh) = (_load(name, object_id, job.out) for name in (reference, image))
-        source = (find_folder(job.out, reference) or job.out).name
-        observation = load_observation(image)
+        source = _name_folder(job.out, reference)
         if mesh is None or model is None:
-            return pair, mark_pose_missing(observation.name, truth, "not reconstructed", source)
+            return pair, mark_pose_missing(_name_folder(job.out, image), truth, "not reconstructed", source)
         own = model.transformed(invert(model_truth.T_camera_object))
-        return pair, score_against(observation, truth, own, source, mesh, job.seed)
+        return pair, score_against(load_observation(image), truth, own, source, mesh, job.seed)
 
 
-def _bury(pair: Pair) -> tuple[Pair, PoseResult]:
+def _bury(pair: Pair, out: Path) -> tuple[Pair, PoseResult]:
     reference, image, object_id = pair
-    truth = next(truth for truth in load_pose_truth(image) if truth.object_id == object_id)
-    return pair, mark_pose_missing(load_observation(image).name, truth, "its process died (out of memory?)", reference)
+    truth, _ = _load(image, object_id, out)
+    names = _name_folder(out, image), _name_folder(out, reference)
+    return pair, mark_pose_missing(names[0], truth, "its process died (out of memory?)", names[1])
+
+
+def _name_folder(out: Path, image: str) -> str:
+    """What an image that was recorded is called in the output."""
+    folder = find_folder(out, image)
+    return name_of(image, with_number=True) if folder is None else folder.name
 
 
 def _load(image: str, object_id: str, out: Path) -> tuple[PoseTruth, Mesh | None]:

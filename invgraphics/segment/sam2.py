@@ -177,5 +177,7 @@ def import_sam2() -> Any:
         import transformers
     except ImportError as error:
         raise InputError(f"SAM 2 needs transformers, which is not installed: {_INSTALL}") from error
+    # Its word on checkpoints made for videos: what is missing in one is checked here.
+    transformers.utils.logging.set_verbosity_error()
     transformers.utils.logging.disable_progress_bar()
     return transformers

@@ -1,5 +1,6 @@
 """SAM 2 on the real code path, with a small model of random weights made here: what goes in, what comes out, files, conversion."""
 
+import copy
 import json
 from pathlib import Path
 
@@ -23,37 +24,52 @@ SIDE = 128
 """Of the small model's image; the image here is 160x120, so that nothing fits by chance."""
 
 
-@pytest.fixture(scope="module")
-def checkpoint(tmp_path_factory) -> Path:
-    """A folder as Hugging Face writes it."""
-    backbone = {
-        "model_type": "sam2_hiera_det_model",
-        "hidden_size": 8,
-        "image_size": [SIDE, SIDE],
-        "blocks_per_stage": [1, 2, 2, 1],
-        "embed_dim_per_stage": [8, 16, 32, 64],
-        "num_attention_heads_per_stage": [1, 1, 1, 2],
-        "window_size_per_stage": [8, 4, 4, 2],
-        "global_attention_blocks": [4],
-        "window_positional_embedding_background_size": [2, 2],
-    }
-    vision = {
+BACKBONE = {
+    "model_type": "sam2_hiera_det_model",
+    "hidden_size": 8,
+    "image_size": [SIDE, SIDE],
+    "blocks_per_stage": [1, 2, 2, 1],
+    "embed_dim_per_stage": [8, 16, 32, 64],
+    "num_attention_heads_per_stage": [1, 1, 1, 2],
+    "window_size_per_stage": [8, 4, 4, 2],
+    "global_attention_blocks": [4],
+    "window_positional_embedding_background_size": [2, 2],
+}
+PARTS = {
+    "vision_config": {
         "model_type": "sam2_vision_model",
-        "backbone_config": backbone,
+        "backbone_config": BACKBONE,
         "backbone_channel_list": [64, 32, 16, 8],
         "backbone_feature_sizes": [[32, 32], [16, 16], [8, 8]],
         "fpn_hidden_size": 32,
-    }
-    prompts = {"hidden_size": 32, "image_size": SIDE, "patch_size": 16}
-    decoder = {"hidden_size": 32, "mlp_dim": 32, "num_attention_heads": 2, "iou_head_hidden_dim": 32}
-    torch.manual_seed(0)
-    model = transformers.Sam2Model(
-        transformers.Sam2Config(vision_config=vision, prompt_encoder_config=prompts, mask_decoder_config=decoder)
-    )
-    folder = tmp_path_factory.mktemp("sam2") / "small"
+    },
+    "prompt_encoder_config": {"hidden_size": 32, "image_size": SIDE, "patch_size": 16},
+    "mask_decoder_config": {"hidden_size": 32, "mlp_dim": 32, "num_attention_heads": 2, "iou_head_hidden_dim": 32},
+}
+MEMORY = {
+    "memory_attention_hidden_size": 32,
+    "memory_attention_num_layers": 1,
+    "memory_attention_feed_forward_hidden_size": 32,
+    "memory_encoder_hidden_size": 32,
+    "memory_encoder_output_channels": 16,
+    "mask_downsampler_embed_dim": 32,
+    "memory_fuser_embed_dim": 32,
+    "memory_fuser_intermediate_dim": 32,
+}
+
+
+def _save(model, folder: Path) -> Path:
+    """A checkpoint folder as Hugging Face writes it."""
     model.save_pretrained(folder)
     (folder / "preprocessor_config.json").write_text(json.dumps({"size": {"height": SIDE, "width": SIDE}}))
     return folder
+
+
+@pytest.fixture(scope="module")
+def checkpoint(tmp_path_factory) -> Path:
+    torch.manual_seed(0)
+    model = transformers.Sam2Model(transformers.Sam2Config(**copy.deepcopy(PARTS)))
+    return _save(model, tmp_path_factory.mktemp("sam2") / "small")
 
 
 @pytest.fixture(scope="module")
@@ -140,6 +156,17 @@ def test_answers_depend_on_the_prompt_and_on_the_image_and_on_nothing_else(segme
     assert not torch.equal(first, second)
     other = segmenter.look_at(Tabletop(balls=()).observe(with_masks=False)).predict_logits(prompts[0])
     assert not torch.equal(first, other)
+
+
+def test_checkpoints_made_for_videos_do_for_images(tmp_path, capfd):
+    """As Hugging Face publishes SAM 2.1: the same weights and more."""
+    torch.manual_seed(1)
+    video = transformers.Sam2VideoModel(transformers.Sam2VideoConfig(**copy.deepcopy(PARTS), **MEMORY, image_size=SIDE))
+    loaded = Sam2Segmenter(_save(video, tmp_path / "video")).model.state_dict()
+    theirs = video.state_dict()
+    assert len(loaded) > 200
+    assert all(torch.equal(value, theirs[name]) for name, value in loaded.items())
+    assert "sam2_video" not in capfd.readouterr().err
 
 
 def test_images_are_stretched_normalised_and_rounded_as_stored(checkpoint):
