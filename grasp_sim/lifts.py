@@ -7,7 +7,7 @@ import numpy as np
 from scipy.spatial.transform import Rotation
 
 from grasp_sim.benchmark import Perception
-from grasp_sim.clutter import Model, Table, photograph
+from grasp_sim.clutter import Model, Sensor, Table, photograph
 from grasp_sim.hands import Hand
 from grasp_sim.pool import TrialPool
 from grasp_sim.search import SearchSettings, search_grasps
@@ -36,6 +36,8 @@ class LiftSettings:
     trial: TrialSettings = field(default_factory=TrialSettings)
     middle: tuple[float, float] = (0.0, 0.0)
     """Where objects lie about, x and y of the world frame, metres."""
+    sensor: Sensor | None = None
+    """What the camera makes of the depth; None for the noise of the clutter protocol."""
 
 
 @dataclass(frozen=True)
@@ -79,7 +81,8 @@ def play_lift(model: Model, hand: Hand, perceive: Perception, lift: Lifter, sett
     generator = np.random.default_rng([seed, number])
     with World() as world, TrialPool(1) as pool:
         table = lay_down(world, model, settings.middle, generator)
-        objects = perceive(photograph(table, generator, f"{model.name}, number {number}", settings.middle), seed)
+        view = photograph(table, generator, f"{model.name}, number {number}", settings.middle, settings.sensor)
+        objects = perceive(view, seed)
         if not objects:
             return Lift(number, model.name, "no object was seen", False, None, 0)
         result = search_grasps(objects, hand, seed=int(generator.integers(2**31)), settings=settings.search, pool=pool)

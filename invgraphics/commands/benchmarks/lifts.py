@@ -8,7 +8,7 @@ from dataclasses import asdict, replace
 from rich.console import Console
 from rich.table import Table
 
-from grasp_sim.clutter import Model
+from grasp_sim.clutter import Model, add_protocol_noise
 from grasp_sim.engines import check_engine
 from grasp_sim.hands import load_hand
 from grasp_sim.lifts import Lift, LiftSettings, lift_freely, run_lifts
@@ -26,8 +26,11 @@ from invgraphics.commands.benchmarks.common import (
 )
 from invgraphics.commands.benchmarks.perceptions import PERCEPTIONS
 from invgraphics.demo.lifting import MIDDLE, check_hand, lift_with_arm
+from invgraphics.demo.sensor import see_as_stereo
 from invgraphics.grasp import wilson_interval
 from invgraphics.output import write_json
+
+_SENSORS = {"stereo": see_as_stereo, "protocol": add_protocol_noise}
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -35,6 +38,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_common_arguments(parser, hand="mia_right")
     add_perception(parser)
     parser.add_argument("--arm", choices=["none", "ur5"], default="none", help="what moves the hand: it floats (default), or the UR5")
+    parser.add_argument(
+        "--noise", choices=sorted(_SENSORS), default="stereo", help="a stereo camera's (default), or the clutter protocol's"
+    )
     parser.add_argument("--count", type=int, default=10, metavar="N", help="objects, drawn from those of the folder (default 10)")
     parser.add_argument("--poses", type=int, default=10, metavar="N", help="of each object (default 10)")
     parser.add_argument("--scale", type=float, default=1.0, metavar="S", help="of the objects (default 1)")
@@ -45,13 +51,13 @@ def run(arguments: argparse.Namespace) -> int:
     check_counts(arguments)
     check_engine(arguments.engine)
     hand = load_hand(arguments.hand)
-    settings = LiftSettings()
+    settings = LiftSettings(sensor=_SENSORS[arguments.noise])
     settings = replace(settings, search=replace(settings.search, engine=arguments.engine))
     lifter = lift_freely
     if arguments.arm == "ur5":
         check_hand(hand.name)
         settings, lifter = replace(settings, middle=MIDDLE), lift_with_arm
-    done = [Lift(**entries) for entries in begin(arguments, ("perception", "arm", "count", "scale"))]
+    done = [Lift(**entries) for entries in begin(arguments, ("perception", "arm", "noise", "count", "scale"))]
     with TrialPool(arguments.processes) as pool:
         models, notes = read_models(arguments, pool)
         models = [Model(each.name, each.solid.scaled(arguments.scale)) for each in choose_models(models, arguments.count, arguments.seed)]
@@ -75,6 +81,7 @@ def _describe(arguments: argparse.Namespace, lifts: Sequence[Lift], notes: dict[
         "hand": arguments.hand,
         "arm": arguments.arm,
         "perception": arguments.perception,
+        "noise": arguments.noise,
         "engine": arguments.engine,
         "seed": arguments.seed,
         "held": 100 * held / len(lifts),
