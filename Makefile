@@ -3,7 +3,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 DATASET ?= ../shared/data/tabletop_dev
 
-.PHONY: install test demo bench ablations robustness scaling lint clean
+.PHONY: install test demo docs bench ablations robustness scaling lint clean
 
 install: $(VENV)/installed
 
@@ -18,6 +18,9 @@ test: install
 
 demo: install
 	$(BIN)/invgraphics demo --out demo_out --overwrite
+
+docs: install
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build
 
 bench: install
 	$(BIN)/python -m tests.benchmarks.rendering --out out/rendering.json --plot docs/rendering_benchmark.svg

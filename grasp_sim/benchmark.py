@@ -4,7 +4,7 @@ A round ends when nothing is left, no grasp is found, or two grasps in a row fai
 """
 
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
@@ -19,11 +19,11 @@ from grasp_sim.hands import Hand
 from grasp_sim.pool import TrialPool
 from grasp_sim.search import SearchSettings, search_grasps
 from grasp_sim.solids import PlacedSolid, build_solid
-from grasp_sim.trial import GraspOutcome, TrialSettings
+from grasp_sim.trial import GraspOutcome, Spread, TrialSettings
 from grasp_sim.world import World
 from invgraphics.errors import InputError
 from invgraphics.geometry.mesh import Mesh, load_mesh
-from invgraphics.grasp import Grasp
+from invgraphics.grasp import Grasp, Ungrasped
 
 Perception = Callable[[View, int], Sequence[PlacedSolid]]
 """From a view and a seed to solids in the world frame. A module's function, for it runs in other processes."""
@@ -40,7 +40,10 @@ _FEWEST_POINTS = 50
 
 
 def _default_search() -> SearchSettings:
-    """Walls so thin that the protocol would take the closed hand for empty are not worth trying (jaw: a tenth of 80 mm)."""
+    """Walls so thin that the protocol would take the closed hand for empty are not worth trying (jaw: a tenth of 80 mm).
+
+    Where the hand stands and how near the neighbours are is only known to a few millimetres, the noise being 5.
+    """
     return SearchSettings(
         batch=16,
         batches=4,
@@ -48,7 +51,8 @@ def _default_search() -> SearchSettings:
         final_trials=8,
         together=True,
         trial=TrialSettings(touch_force=0.0),
-        candidate=CandidateSettings(narrowest=0.01),
+        spread=Spread(position=0.004),
+        candidate=CandidateSettings(narrowest=0.009, side_room=0.012, clearance=0.005),
     )
 
 
@@ -153,16 +157,24 @@ def play_round(models: Sequence[Model], hand: Hand, perceive: Perception, settin
 def _decide(
     objects: Sequence[PlacedSolid], hand: Hand, settings: SearchSettings, seed: int, pool: TrialPool, failed: Sequence[np.ndarray]
 ) -> Grasp | str:
-    """The best grasp, or why there is none. What a grasp has just `failed` at (x y z of the hand, m) is tried again only if all else is."""
+    """The best grasp, or why there is none.
+
+    Where no grasp is found with room around the hand, it is looked for closer to the neighbours, and then on the objects' convex hulls,
+    for what was not seen leaves hollows that are not there. What a grasp has just `failed` at (x y z of the hand, m) is tried again only
+    if nothing else can be.
+    """
     if not objects:
         return "no object was seen"
+    usual = CandidateSettings()
+    close = replace(settings, candidate=replace(settings.candidate, side_room=usual.side_room, clearance=usual.clearance))
     suspects = {k for k, item in enumerate(objects) if any(_is_near(item, place) for place in failed)}
-    reasons = {}
-    for indices in (sorted(set(range(len(objects))) - suspects), sorted(suspects)):
-        result = search_grasps(objects, hand, indices=indices, seed=seed, settings=settings, pool=pool)
-        if result.ranked:
-            return result.grasps[0]
-        reasons |= result.failures
+    reasons: dict[int, Ungrasped] = {}
+    for indices in (set(range(len(objects))) - suspects, suspects):
+        for shapes, how in ((objects, settings), (objects, close), ([item.hulled() for item in objects], close)) if indices else ():
+            result = search_grasps(shapes, hand, indices=sorted(indices), seed=seed, settings=how, pool=pool)
+            if result.ranked:
+                return result.grasps[0]
+            reasons = result.failures | reasons
     return "no grasp was found: " + "; ".join(f"{objects[k].name}: {why.message}" for k, why in sorted(reasons.items()))
 
 

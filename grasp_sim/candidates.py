@@ -22,8 +22,6 @@ from invgraphics.grasp import Grasp, NoGrasp, Ungrasped
 _KINDS = {"box": BOX, "cylinder": CYLINDER, "sphere": SPHERE}
 _DEPTHS = (0.012, 0.004, -0.004, -0.008)
 """Metres by which the hand is pushed further than where its contact points meet the pair; the first that is clear counts."""
-_SIDE_ROOM = 0.004
-"""Metres by which the open hand is wider than a pair at least."""
 
 _CELL = 0.0015
 """Metres: of several points in one cell of this size one is kept."""
@@ -49,6 +47,8 @@ class CandidateSettings:
     """Metres over which the hand comes in straight."""
     opening_margins: tuple[float, ...] = (0.03, 0.012)
     """Metres by which the hand opens wider than the pair before it comes in; the first that is clear counts."""
+    side_room: float = 0.004
+    """Metres by which the hand opens wider than the pair at least, where it cannot open further."""
     clearance: float = 0.002
     """Metres that the hand keeps from every surface on its way in."""
     pairs_placed: int = 150
@@ -131,7 +131,7 @@ def find_candidates(
         poses = _place_template(pairs, closure, centre_of_mass, extent, settings)
         poses_seen += len(poses.width)
         found += _clear_candidates(poses, template, closure, hand, points, index, settings)
-    if not found and poses_seen == 0 and narrowest < widest - _SIDE_ROOM:
+    if not found and poses_seen == 0 and narrowest < widest - settings.side_room:
         return [], Ungrasped(NoGrasp.NO_ROOM, f"{NoGrasp.NO_ROOM.value}: no finger fits between the plane and what it could press against")
     if not found and poses_seen == 0:
         why = f"its narrowest opposing pair is {1e3 * narrowest:.0f} mm apart, the hand opens to {1e3 * widest:.0f} mm"
@@ -172,7 +172,7 @@ def _place_template(pairs: Pairs, closure: Closure, centre_of_mass: np.ndarray, 
     """The best pairs that fit between the template's sides, from every approach angle."""
     lever = np.linalg.norm(np.cross(pairs.centre - centre_of_mass, pairs.axis), axis=1) / (0.5 * extent)
     pair_score = 0.45 * pairs.quality + 0.35 * np.exp(-2 * lever)
-    fits = (pairs.width < closure.width[0] - _SIDE_ROOM) & _leaves_room_below(pairs)
+    fits = (pairs.width < closure.width[0] - settings.side_room) & _leaves_room_below(pairs)
     chosen = _distinct_pairs(pairs, np.where(fits, pair_score, -np.inf))[: settings.pairs_placed]
     centre, axis, width = pairs.centre[chosen], pairs.axis[chosen], pairs.width[chosen]
     angles = np.arange(settings.approach_angles) * 2 * np.pi / settings.approach_angles

@@ -4,7 +4,7 @@ Numbers from the GIGA paper (Jiang et al. 2021, section V) and the settings of i
 World frame: the table is z = 0, the workspace a cube of 0.3 m centred over the origin whose lowest 5 cm are the table.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from enum import Enum
 
@@ -32,6 +32,10 @@ _TABLE = 0.05
 _WALL = 0.01
 _ATTEMPTS = 12
 """Placements tried for a packed scene."""
+
+
+Sensor = Callable[[Float[np.ndarray, "h w"], np.random.Generator], Float[np.ndarray, "h w"]]
+"""From perfect depth (m, 0 = none) to what a camera makes of it. A module's function, for it runs in other processes."""
 
 
 class Protocol(Enum):
@@ -156,9 +160,12 @@ def _inside(point: Float[np.ndarray, "3"], limit: float) -> bool:
     return bool(np.isfinite(point).all() and np.abs(point[:2]).max() <= limit and -0.05 <= point[2] <= WORKSPACE)
 
 
-def side_camera() -> Camera:
-    """The fixed side view: 2 workspace lengths away, 60 degrees from the vertical, 640 x 480, f = 540 pixels."""
-    target = np.array([0.0, 0.0, WORKSPACE / 3 - _TABLE])
+def side_camera(middle: tuple[float, float] = (0.0, 0.0)) -> Camera:
+    """The fixed side view: 2 workspace lengths away, 60 degrees from the vertical, 640 x 480, f = 540 pixels.
+
+    `middle` is the workspace's, x and y in the world frame, metres.
+    """
+    target = np.array([*middle, WORKSPACE / 3 - _TABLE])
     polar = np.pi / 3
     eye = target + VIEW_DISTANCE * np.array([np.sin(polar), 0.0, np.cos(polar)])
     forward = (target - eye) / np.linalg.norm(target - eye)
@@ -170,20 +177,27 @@ def side_camera() -> Camera:
     return Camera(K, 480, 640, torch.tensor(T, dtype=torch.float32))
 
 
-def photograph(table: Table, generator: np.random.Generator, name: str) -> View:
-    """The side view with the protocol's depth noise `a d + e`: a ~ Gamma(1000, 0.001) for the image, e 5 mm, correlated over sqrt 2 px."""
-    camera = side_camera()
+def photograph(
+    table: Table, generator: np.random.Generator, name: str, middle: tuple[float, float] = (0.0, 0.0), sensor: Sensor | None = None
+) -> View:
+    """The side view (`side_camera`) as a sensor sees it: with the protocol's noise where none is given."""
+    camera = side_camera(middle)
     picture = table.world.render(camera)
-    scale = generator.gamma(1000.0, 0.001)
-    error = gaussian_filter(generator.standard_normal(picture.depth.shape), np.sqrt(2))
-    depth = np.where(picture.valid, scale * picture.depth + NOISE * error / error.std(), 0.0)
+    depth = (sensor or add_protocol_noise)(picture.depth, generator)
     order = {body: k for k, body in enumerate(table.solids)}
     seen = np.vectorize(lambda body: order.get(body, -1), otypes=[np.int64])(picture.bodies)
     colour = linear_from_srgb(torch.tensor(picture.colour / 255.0, dtype=torch.float32))
-    valid = torch.tensor(picture.valid)
+    valid = torch.tensor(picture.valid & (depth > 0))
     masks = torch.zeros(0, *depth.shape, dtype=torch.bool)
     observation = Observation(colour, torch.tensor(depth, dtype=torch.float32), valid, masks, camera, name)
     return View(observation, table.placed(), seen)
+
+
+def add_protocol_noise(depth: Float[np.ndarray, "h w"], generator: np.random.Generator) -> Float[np.ndarray, "h w"]:
+    """The depth (m, 0 = none) with the noise `a d + e`: a ~ Gamma(1000, 0.001) for the image, e 5 mm, correlated over sqrt 2 pixels."""
+    scale = generator.gamma(1000.0, 0.001)
+    error = gaussian_filter(generator.standard_normal(depth.shape), np.sqrt(2))
+    return np.where(depth > 0, scale * depth + NOISE * error / error.std(), 0.0)
 
 
 def calibrate_depth(observation: Observation) -> Observation:

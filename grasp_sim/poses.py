@@ -38,3 +38,10 @@ def invert_pose(T_a_b: np.ndarray) -> Float[np.ndarray, "4 4"]:
     T_b_a[:3, :3] = T_a_b[:3, :3].T
     T_b_a[:3, 3] = -T_a_b[:3, :3].T @ T_a_b[:3, 3]
     return T_b_a
+
+
+def angle_between(T_world_a: np.ndarray, T_world_b: np.ndarray) -> float:
+    """Angle of the rotation between two poses, radians; exact near 0 and near pi."""
+    rotation = (T_world_a @ invert_pose(T_world_b))[:3, :3]
+    sine = np.linalg.norm([rotation[2, 1] - rotation[1, 2], rotation[0, 2] - rotation[2, 0], rotation[1, 0] - rotation[0, 1]]) / 2
+    return float(np.arctan2(sine, (np.trace(rotation) - 1) / 2))

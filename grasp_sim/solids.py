@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
+import torch
 import trimesh
 from jaxtyping import Float, Int
 from manifold3d import Manifold
@@ -85,6 +86,13 @@ class PlacedSolid:
         """The object in one of its shapes: 0 is `solid`, then the samples, from the first again after the last."""
         shapes = (self.solid, *self.samples)
         return replace(self, solid=shapes[number % len(shapes)], samples=())
+
+    def hulled(self) -> "PlacedSolid":
+        """The object as its convex hull, without other shapes."""
+        hull = ConvexHull(self.solid.coarse.vertices)
+        faces = np.unique(_outward(hull), return_inverse=True)[1].reshape(-1, 3)
+        mesh = Mesh(torch.tensor(hull.points[np.sort(hull.vertices)]), torch.tensor(faces))
+        return replace(self, solid=build_solid(mesh), samples=())
 
     def without_detail(self) -> "PlacedSolid":
         """The object with its coarse surfaces for its fine ones, which trials do not need: cheaper to send."""

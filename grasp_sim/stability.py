@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from grasp_sim.poses import invert_pose
+from grasp_sim.poses import angle_between
 from grasp_sim.world import DEFAULT_FRICTION, World
 from invgraphics.scene import Scene
 
@@ -45,12 +45,6 @@ def measure_stability(scene: Scene) -> tuple[Motion, ...]:
         world.step(round(_LEAST_SECONDS / world.time_step))
         world.settle(bodies, max_seconds=_MOST_SECONDS)
         return tuple(
-            Motion(float(np.linalg.norm(world.centre_of_mass(body) - centre)), _angle_between(world.pose(body), pose))
+            Motion(float(np.linalg.norm(world.centre_of_mass(body) - centre)), angle_between(world.pose(body), pose))
             for body, (pose, centre) in zip(bodies, before, strict=True)
         )
-
-
-def _angle_between(T_world_a: np.ndarray, T_world_b: np.ndarray) -> float:
-    rotation = (T_world_a @ invert_pose(T_world_b))[:3, :3]
-    sine = np.linalg.norm([rotation[2, 1] - rotation[1, 2], rotation[0, 2] - rotation[2, 0], rotation[1, 0] - rotation[0, 1]]) / 2
-    return float(np.arctan2(sine, (np.trace(rotation) - 1) / 2))

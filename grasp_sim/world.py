@@ -237,6 +237,11 @@ class World:
         """Changes mass (kg) and principal moments of inertia (kg m^2) of a body's root."""
         self._call(pybullet.changeDynamics, body, -1, mass=mass, localInertiaDiagonal=moments.tolist())
 
+    def push(self, body: int, force: Float[np.ndarray, "3"]) -> None:
+        """Pulls at a body's centre of mass with a force (N, world frame) during the next time step."""
+        centre = self.centre_of_mass(body).tolist()
+        self._call(pybullet.applyExternalForce, body, -1, force.tolist(), centre, pybullet.WORLD_FRAME)
+
     def mass(self, body: int) -> float:
         """Of all its links, kg."""
         return sum(self._call(pybullet.getDynamicsInfo, body, index)[0] for index in self._bodies[body].links.values())

@@ -12,6 +12,7 @@ import argparse
 import importlib
 import sys
 from collections.abc import Sequence
+from contextlib import AbstractContextManager
 from types import ModuleType
 from typing import NoReturn
 
@@ -20,13 +21,19 @@ from invgraphics.errors import InputError, MissingDependencyError
 
 COMMANDS = {
     "reconstruct": "one RGB-D image to closed meshes, poses, materials and lights",
+    "segment": "masks of the objects in an image, from boxes, clicks or nothing, by depth and GrabCut or by SAM 2",
     "export": "a reconstructed scene as GLB, PLY, OBJ, USD, URDF, SDF or MJCF, its grasps as JSON",
+    "view": "look at a scene, a run on its way, or draw boxes on an image, in the browser",
     "grasp": "search grasps for a reconstructed scene in simulation",
+    "execute": "plan, check and rehearse a grasp with a UR5 and a Mia hand, and carry it out when told to",
     "evaluate": "reconstruct a dataset and score it against the truth",
-    "benchmark": "clutter removal by the VGN and GIGA protocol",
+    "benchmark": "clutter removal, lifts, forces on held objects, speed",
     "clear": "pick and place one object after the other until a simulated table is clear",
+    "devices": "whether arm, hand and camera answer, and how they are; nothing moves",
     "capture": "a picture of a RealSense camera, or of a recording of one, as a frame folder",
     "calibrate": "where the camera is on the arm or beside it, from pictures of a printed board",
+    "sam2": "one of Meta's SAM 2 checkpoints as the folder that --sam2 takes",
+    "warmup": "compile everything that the first use would compile, and check that it works",
     "demo": "settle objects, photograph, reconstruct, grasp and execute, all simulated, with a report",
 }
 
@@ -46,7 +53,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     words = list(sys.argv[1:] if argv is None else argv)
     arguments = _build_parser(words).parse_args(words)
     try:
-        return _import_command(arguments.command).run(arguments)
+        with _watch_compilation(arguments.command):
+            return _import_command(arguments.command).run(arguments)
     except InputError as error:
         return _complain(arguments.command, error, _EXIT_BAD_INPUT)
     except MissingDependencyError as error:
@@ -69,6 +77,13 @@ def _build_parser(words: Sequence[str]) -> OneLineParser:
 
 def _import_command(name: str) -> ModuleType:
     return importlib.import_module(f"invgraphics.commands.{name}")
+
+
+def _watch_compilation(command: str) -> AbstractContextManager:
+    """Says on stderr, once, when kernels have to be compiled first."""
+    from invgraphics.compilation import CompilationWatch
+
+    return CompilationWatch(lambda notice: print(f"invgraphics {command}: {notice}", file=sys.stderr))
 
 
 def _complain(command: str, error: Exception | str, code: int) -> int:

@@ -58,6 +58,13 @@ def encode_glb(scene: Scene, meshes: list[Mesh], *, upright: bool = False) -> by
     return builder.encode()
 
 
+def encode_surface_glb(name: str, surface: Mesh, material: SurfaceMaterial) -> bytes:
+    """The bytes of a `.glb` file with one mesh, in the mesh's own frame."""
+    builder = _Builder(upright=False)
+    builder.add_mesh(name, surface, material, torch.eye(4))
+    return builder.encode()
+
+
 class _Builder:
     """Collects the JSON part and the binary part of a file."""
 

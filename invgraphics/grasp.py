@@ -37,14 +37,19 @@ class Grasp:
 
     @property
     def success_interval(self) -> tuple[float, float]:
-        """Where the success probability is with 95 % confidence: Wilson's score interval (1927); (0, 1) before any trial."""
-        if self.trials == 0:
-            return 0.0, 1.0
-        shrink = 1 + _NORMAL_95**2 / self.trials
-        middle = (self.success_rate + _NORMAL_95**2 / (2 * self.trials)) / shrink
-        spread = self.success_rate * (1 - self.success_rate) / self.trials + (_NORMAL_95 / (2 * self.trials)) ** 2
-        half = _NORMAL_95 * spread**0.5 / shrink
-        return max(0.0, middle - half), min(1.0, middle + half)
+        """Where the success probability is with 95 % confidence; (0, 1) before any trial."""
+        return wilson_interval(self.success_rate * self.trials, self.trials) if self.trials else (0.0, 1.0)
+
+
+def wilson_interval(successes: float, trials: int) -> tuple[float, float]:
+    """Where a probability is with 95 % confidence after so many trials: Wilson's score interval (1927); (0, 1) before any trial."""
+    if trials == 0:
+        return 0.0, 1.0
+    rate, shrink = successes / trials, 1 + _NORMAL_95**2 / trials
+    middle = (rate + _NORMAL_95**2 / (2 * trials)) / shrink
+    spread = rate * (1 - rate) / trials + (_NORMAL_95 / (2 * trials)) ** 2
+    half = _NORMAL_95 * spread**0.5 / shrink
+    return max(0.0, middle - half), min(1.0, middle + half)
 
 
 class NoGrasp(Enum):

@@ -148,7 +148,7 @@ def load_mask_indices(out: Path) -> tuple[int, ...]:
     return tuple(row["mask_index"] for row in json.loads((out / _SCENE_FILE).read_text())["objects"])
 
 
-def load_samples(out: Path, scene: Scene) -> tuple[tuple[tuple[Mesh, ...], ...], tuple[Float[Tensor, " v"], ...]]:
+def load_samples(out: Path, scene: Scene) -> tuple[tuple[tuple[Mesh, ...], ...], tuple[Float[Tensor, " _"], ...]]:
     """The shape samples of each object of a scene that lies in a folder, object frame, and their spread (metres) at the object's vertices.
 
     Both empty where the reconstruction was made without samples.

@@ -44,7 +44,7 @@ class Reconstruction:
     """For each object of the scene, the name of the completion of its unseen side that was chosen."""
     samples: tuple[tuple[Mesh, ...], ...] = ()
     """For each object of the scene, shapes that the image allows, object frame: the first is its own. Empty unless they were asked for."""
-    spread: tuple[Float[Tensor, " v"], ...] = ()
+    spread: tuple[Float[Tensor, " _"], ...] = ()
     """For each object with samples, how far they are from each vertex of its mesh: root mean square, metres."""
     cages: tuple[Mesh, ...] = ()
     """For each object of the scene, the cage that its mesh was fitted in, where it ended; world frame. Empty where there were none."""

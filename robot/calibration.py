@@ -6,7 +6,7 @@ images, which must be undistorted.
 """
 
 import json
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from datetime import UTC, datetime
 from enum import Enum
 from pathlib import Path
@@ -20,12 +20,14 @@ from invgraphics.datasets.files import read_colour, read_json, require_file, req
 from invgraphics.errors import InputError
 from invgraphics.geometry.mesh import srgb_from_linear
 from robot.calibration_board import Board, detect_board
-from robot.hand_eye import LEAST_CORNERS, View, solve_hand_eye
+from robot.hand_eye import LEAST_CORNERS, View, fit_hand_eye, judge
 from robot.kinematics import forward_kinematics
 
 _KIND = "invgraphics hand-eye calibration"
 _KEYS = ("kind", "mode", "date", "T_camera", "T_board", "camera", "board", "errors", "pictures", "left_out")
 _CAMERA_KEYS = ("K", "width", "height")
+_WORST_PIXELS = 3.0
+"""Reprojection error beyond which a calibration is of no use: some 2 mm at 0.3 m."""
 
 
 class CalibrationMode(Enum):
@@ -162,7 +164,10 @@ def calibrate_folder(folder: Path, mode: CalibrationMode) -> Calibration:
     camera = _parse_camera(read_json(require_file(folder / "camera.json")), str(folder / "camera.json"))
     board = load_board(folder)
     views, left_out = _read_views(folder, camera, board, mode)
-    solution = solve_hand_eye(views, camera.K)
+    fit = fit_hand_eye(views, camera.K)
+    if fit.pixels > _WORST_PIXELS:
+        raise InputError(_explain_disagreement(folder, views, camera.K, board, mode, fit.pixels))
+    solution = judge(views, camera.K, fit)
     left_out |= {name: f"it disagrees with the others by {solution.pixel_errors[name]:.1f} pixels" for name in solution.outliers}
     errors = CalibrationErrors(
         pixels=solution.pixels,
@@ -209,6 +214,20 @@ def _read_views(folder: Path, camera: CalibrationCamera, board: Board, mode: Cal
         G = np.linalg.inv(T_base_flange) if mode is CalibrationMode.EYE_IN_HAND else T_base_flange
         views.append(View(row["image"], G, board.corners[sighting.ids], sighting.pixels))
     return views, left_out
+
+
+def _explain_disagreement(
+    folder: Path, views: list[View], K: Float[np.ndarray, "3 3"], board: Board, mode: CalibrationMode, pixels: float
+) -> str:
+    other = next(candidate for candidate in CalibrationMode if candidate is not mode)
+    turned_round = [replace(view, G=np.linalg.inv(view.G)) for view in views]
+    fits_other = fit_hand_eye(turned_round, K).pixels < min(_WORST_PIXELS, pixels / 3)
+    likely = (
+        f"they fit {other.value}: is that where the camera is?"
+        if fits_other
+        else f"are the poses those of the flange when the pictures were taken, and are the squares {1000 * board.square_m:g} mm?"
+    )
+    return f"the pictures in {folder} and the poses disagree by {pixels:.1f} pixels (at most {_WORST_PIXELS:g} will do); {likely}"
 
 
 def _read_image(path: Path, camera: CalibrationCamera) -> np.ndarray:

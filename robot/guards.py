@@ -69,6 +69,10 @@ class Motion:
     trajectory: Trajectory
     may_touch: Collection[int] = ()
     """Bodies in the collision checker's world that it may touch."""
+    free_until: float = 1.0
+    """Share of its samples that must be free of collision; what follows is meant to touch."""
+    resumed: bool = False
+    """It is taken up at wherever on its path the arm then stands, not where the motion before it would end."""
 
 
 def find_violation(
@@ -121,7 +125,8 @@ def check_motions(
 def _check_driver(motions: Sequence[Motion], limits: JointLimits, speed: SpeedLimits, q_now: np.ndarray, geometry: URGeometry) -> Check:
     where = q_now
     for motion in motions:
-        violation = find_violation(motion.trajectory, limits, speed, where, geometry)
+        start = motion.trajectory.positions[0] if motion.resumed else where
+        violation = find_violation(motion.trajectory, limits, speed, start, geometry)
         if violation is not None:
             return Check("limits and speed", False, f"{motion.name}: {violation}")
         where = motion.trajectory.positions[-1]
@@ -153,7 +158,7 @@ def _check_collision(motions: Sequence[Motion], collision: Callable[[Motion], Co
     count = 0
     for motion in motions:
         checker = collision(motion)
-        for q in _configurations(motion.trajectory):
+        for q in _configurations(motion.trajectory, motion.free_until):
             count += 1
             touching = checker.collision(q, ignoring=motion.may_touch)
             if touching is not None:
@@ -161,13 +166,14 @@ def _check_collision(motions: Sequence[Motion], collision: Callable[[Motion], Co
     return Check("collision", True, f"{count} configurations are free")
 
 
-def _configurations(trajectory: Trajectory) -> list[np.ndarray]:
-    """Along a trajectory, close enough to each other."""
-    kept = [trajectory.positions[0]]
-    for q in trajectory.positions[1:]:
+def _configurations(trajectory: Trajectory, share: float = 1.0) -> list[np.ndarray]:
+    """Along the first share of a trajectory, close enough to each other."""
+    positions = trajectory.positions[: max(round(share * len(trajectory.positions)), 1)]
+    kept = [positions[0]]
+    for q in positions[1:]:
         if abs(q - kept[-1]).max() > _CHECKED_STEP:
             kept += list(joint_line(kept[-1], q, _CHECKED_STEP)[1:])
-    return [*kept, trajectory.positions[-1]]
+    return [*kept, positions[-1]]
 
 
 def _velocities(trajectory: Trajectory) -> Float[np.ndarray, "m 6"]:

@@ -22,6 +22,7 @@ LEAST_CORNERS = 6
 _LEAST_TURN = np.radians(8.0)
 """Least spread of the rotations about the second of their axes, radians: about that of a turn by 15 degrees."""
 _HUBER_PIXELS = 1.0
+_MOST_STEPS = 60
 _OUTLIER_FACTOR, _OUTLIER_PIXELS = 4.0, 1.0
 
 
@@ -68,28 +69,74 @@ class HandEyeSolution:
         return float(np.sqrt(np.mean(np.square(used))))
 
 
+@dataclass(frozen=True)
+class HandEyeFit:
+    """A calibration that is not judged yet."""
+
+    X: Float[np.ndarray, "4 4"]
+    """As in `HandEyeSolution`."""
+    Y: Float[np.ndarray, "4 4"]
+    kept: tuple[int, ...]
+    """Places of the pictures that agree."""
+    errors: Float[np.ndarray, " n"]
+    """Root mean square error of every picture, pixels."""
+
+    @property
+    def pixels(self) -> float:
+        """Root mean square reprojection error of the pictures used."""
+        return float(np.sqrt(np.mean(np.square(self.errors[list(self.kept)]))))
+
+
 def solve_hand_eye(views: Sequence[View], K: Float[np.ndarray, "3 3"]) -> HandEyeSolution:
-    """Calibrates from pictures with the pinhole camera `K`.
+    """Calibrates from pictures with the pinhole camera `K`, and judges the result.
 
     Raises:
         InputError: there are too few pictures or corners, or the arm turned too little or about one axis only.
     """
+    return judge(views, K, fit_hand_eye(views, K))
+
+
+def fit_hand_eye(views: Sequence[View], K: Float[np.ndarray, "3 3"]) -> HandEyeFit:
+    """The closed form, refined, without pictures that disagree with most."""
     _require_enough(views)
     _require_turns(views)
     poses = np.stack([locate_board(view, K) for view in views])
     kept = list(range(len(views)))
-    X, Y = solve_closed_form(np.stack([view.G for view in views]), poses)
     while True:
+        X, Y = solve_closed_form(np.stack([views[k].G for k in kept]), poses[kept])
         X, Y = _refine([views[k] for k in kept], K, X, Y)
         errors = np.array([_pixel_error(view, K, X, Y) for view in views])
         limit = max(_OUTLIER_FACTOR * float(np.median(errors[kept])), _OUTLIER_PIXELS)
-        agreeing = [k for k in range(len(views)) if errors[k] <= limit]
+        agreeing = [k for k in kept if errors[k] <= limit]
         if agreeing == kept or len(agreeing) < LEAST_PICTURES:
-            break
+            return HandEyeFit(X, Y, tuple(kept), errors)
         kept = agreeing
         _require_turns([views[k] for k in kept])
-        X, Y = solve_closed_form(np.stack([views[k].G for k in kept]), poses[kept])
-    return _judge(views, K, X, Y, kept, errors, poses)
+
+
+def judge(views: Sequence[View], K: Float[np.ndarray, "3 3"], fit: HandEyeFit) -> HandEyeSolution:
+    """How well the pictures agree with a fit, each left out in turn."""
+    X, Y, kept = fit.X, fit.Y, fit.kept
+    others, left_out = [], []
+    for k in kept:
+        X_k, Y_k = _refine([views[j] for j in kept if j != k], K, X, Y)
+        others.append(X_k)
+        left_out.append(_pixel_error(views[k], K, X_k, Y_k))
+    positions = np.stack([other[:3, 3] for other in others])
+    turns = Rotation.from_matrix(np.stack([other[:3, :3] @ X[:3, :3].T for other in others])).as_rotvec()
+    T_Y_seen = np.stack([np.linalg.inv(Y) @ np.linalg.inv(views[k].G) @ X @ locate_board(views[k], K) for k in kept])
+    seen_turns = Rotation.from_matrix(T_Y_seen[:, :3, :3]).as_rotvec()
+    return HandEyeSolution(
+        X,
+        Y,
+        {view.name: float(error) for view, error in zip(views, fit.errors, strict=True)},
+        tuple(view.name for k, view in enumerate(views) if k not in kept),
+        translation_spread_mm=1e3 * _jackknife(positions),
+        rotation_spread_deg=float(np.degrees(_jackknife(turns))),
+        left_out_pixels=float(np.sqrt(np.mean(np.square(left_out)))),
+        board_mm=1e3 * float(np.sqrt((T_Y_seen[:, :3, 3] ** 2).sum(1).mean())),
+        board_deg=float(np.degrees(np.sqrt((seen_turns**2).sum(1).mean()))),
+    )
 
 
 def solve_closed_form(
@@ -144,47 +191,24 @@ def _require_turns(views: Sequence[View]) -> None:
     if spread[1] < _LEAST_TURN:
         axis = ", ".join(f"{value:.2f}" for value in axes[:, 0] * np.sign(axes[np.argmax(abs(axes[:, 0])), 0]))
         raise InputError(
-            f"the arm turned about one axis only, ({axis}), so that the camera's place along it is unknown; "
+            f"the arm turned about one axis only, ({axis}) where the board is fixed, so that the camera's place along it is unknown; "
             "add pictures with the hand tilted by 20 degrees or more about two other axes"
         )
 
 
 def _refine(views: Sequence[View], K: np.ndarray, X: np.ndarray, Y: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """X and Y with the least sum of squared pixel errors, large ones counted less (Huber)."""
+    G = np.concatenate([np.broadcast_to(view.G, (len(view.points), 4, 4)) for view in views])
+    points = np.concatenate([view.points for view in views])
+    pixels = np.concatenate([view.pixels for view in views])
 
     def residuals(step: np.ndarray) -> np.ndarray:
-        moved = _moved(X, step[:6]), _moved(Y, step[6:])
-        return np.concatenate([(_project(view, K, *moved) - view.pixels).ravel() for view in views])
+        return (_project(points, G, K, _moved(X, step[:6]), _moved(Y, step[6:])) - pixels).ravel()
 
     scale = np.tile([0.1, 0.1, 0.1, 1.0, 1.0, 1.0], 2)
-    result = least_squares(residuals, np.zeros(12), loss="huber", f_scale=_HUBER_PIXELS, x_scale=scale, method="trf")
+    start = np.zeros(12)
+    result = least_squares(residuals, start, loss="huber", f_scale=_HUBER_PIXELS, x_scale=scale, max_nfev=_MOST_STEPS)
     return _moved(X, result.x[:6]), _moved(Y, result.x[6:])
-
-
-def _judge(
-    views: Sequence[View], K: np.ndarray, X: np.ndarray, Y: np.ndarray, kept: list[int], errors: np.ndarray, poses: np.ndarray
-) -> HandEyeSolution:
-    others, left_out = [], []
-    for k in kept:
-        without = [views[j] for j in kept if j != k]
-        X_k, Y_k = _refine(without, K, X, Y)
-        others.append(X_k)
-        left_out.append(_pixel_error(views[k], K, X_k, Y_k))
-    positions = np.stack([other[:3, 3] for other in others])
-    turns = Rotation.from_matrix(np.stack([other[:3, :3] @ X[:3, :3].T for other in others])).as_rotvec()
-    T_Y_seen = np.stack([np.linalg.inv(Y) @ np.linalg.inv(views[k].G) @ X @ poses[k] for k in kept])
-    seen_turns = Rotation.from_matrix(T_Y_seen[:, :3, :3]).as_rotvec()
-    return HandEyeSolution(
-        X,
-        Y,
-        {view.name: float(error) for view, error in zip(views, errors, strict=True)},
-        tuple(view.name for k, view in enumerate(views) if k not in kept),
-        translation_spread_mm=1e3 * _jackknife(positions),
-        rotation_spread_deg=float(np.degrees(_jackknife(turns))),
-        left_out_pixels=float(np.sqrt(np.mean(np.square(left_out)))),
-        board_mm=1e3 * float(np.sqrt((T_Y_seen[:, :3, 3] ** 2).sum(1).mean())),
-        board_deg=float(np.degrees(np.sqrt((seen_turns**2).sum(1).mean()))),
-    )
 
 
 def _jackknife(values: Float[np.ndarray, "n 3"]) -> float:
@@ -194,13 +218,14 @@ def _jackknife(values: Float[np.ndarray, "n 3"]) -> float:
 
 
 def _pixel_error(view: View, K: np.ndarray, X: np.ndarray, Y: np.ndarray) -> float:
-    return float(np.sqrt(((_project(view, K, X, Y) - view.pixels) ** 2).sum(1).mean()))
+    return float(np.sqrt(((_project(view.points, view.G, K, X, Y) - view.pixels) ** 2).sum(1).mean()))
 
 
-def _project(view: View, K: np.ndarray, X: np.ndarray, Y: np.ndarray) -> Float[np.ndarray, "n 2"]:
-    T_camera_board = np.linalg.inv(X) @ view.G @ Y
-    points = view.points @ T_camera_board[:3, :3].T + T_camera_board[:3, 3]
-    return points[:, :2] / points[:, 2:] * [K[0, 0], K[1, 1]] + K[:2, 2]
+def _project(points: np.ndarray, G: np.ndarray, K: np.ndarray, X: np.ndarray, Y: np.ndarray) -> Float[np.ndarray, "n 2"]:
+    """Pixels of points of the board; `G` is one pose, or one for every point."""
+    T_camera_board = np.linalg.inv(X) @ G @ Y
+    seen = (T_camera_board[..., :3, :3] @ points[:, :, None])[..., 0] + T_camera_board[..., :3, 3]
+    return seen[:, :2] / seen[:, 2:] * [K[0, 0], K[1, 1]] + K[:2, 2]
 
 
 def _moved(T: np.ndarray, step: np.ndarray) -> np.ndarray:

@@ -7,15 +7,17 @@ from typing import Any
 import cv2
 import numpy as np
 from jaxtyping import Float, Float32, UInt8
+from scipy.interpolate import RectBivariateSpline
 
 from invgraphics.errors import InputError
 
 _GRID_STEP = 8
-"""Pixels between the points at which the model is asked; in between, cubic: a lens bends smoothly."""
+"""Pixels between the points at which the model is asked; in between goes a spline: a lens bends smoothly."""
 _LARGEST_INVERSION_ERROR = 0.05
 """Pixels."""
 _LARGEST_FOOTPRINT = 4
 """Colour pixels across, that one depth pixel may cover."""
+_SAME_POSE, _SAME_PIXEL = 1e-5, 0.02
 _SEAM_STEP = 0.01
 """Two depths that differ by less than this share belong to one surface."""
 
@@ -43,8 +45,7 @@ def build_undistortion(rs: ModuleType, intrinsics: Any) -> Undistortion:
     points = _pinhole_rays(pixels, K)
     bent = np.array([rs.rs2_project_point_to_pixel(intrinsics, point) for point in points.reshape(-1, 3).tolist()]).reshape(pixels.shape)
     _require_invertible(rs, intrinsics, points, bent, K)
-    every = np.stack(np.meshgrid(np.arange(intrinsics.width), np.arange(intrinsics.height)), axis=-1).astype(np.float32)
-    return Undistortion(K, every + _refine_grid(bent - pixels, every))
+    return Undistortion(K, _refine_grid(bent, pixels).astype(np.float32))
 
 
 def build_rays(rs: ModuleType, intrinsics: Any) -> Float[np.ndarray, "h w 3"]:
@@ -53,17 +54,13 @@ def build_rays(rs: ModuleType, intrinsics: Any) -> Float[np.ndarray, "h w 3"]:
     Raises:
         InputError: the library cannot invert the lens's model.
     """
-    K = _pinhole(intrinsics)
-    every = np.stack(np.meshgrid(np.arange(intrinsics.width), np.arange(intrinsics.height)), axis=-1).astype(np.float64)
-    straight = _pinhole_rays(every, K)
+    pixels = np.stack(np.meshgrid(np.arange(intrinsics.width), np.arange(intrinsics.height)), axis=-1).astype(np.float64)
     if not _distorts(rs, intrinsics):
-        return straight
+        return _pinhole_rays(pixels, _pinhole(intrinsics))
     build_undistortion(rs, intrinsics)
     pixels = _grid(intrinsics)
     rays = np.array([rs.rs2_deproject_pixel_to_point(intrinsics, pixel, 1.0) for pixel in pixels.reshape(-1, 2).tolist()])
-    shift = rays.reshape(*pixels.shape[:2], 3)[..., :2] - _pinhole_rays(pixels, K)[..., :2]
-    straight[..., :2] += _refine_grid(shift, every.astype(np.float32))
-    return straight
+    return _refine_grid(rays.reshape(*pixels.shape[:2], 3), pixels)
 
 
 def undistort_colour(image: UInt8[np.ndarray, "h w 3"], undistortion: Undistortion) -> UInt8[np.ndarray, "h w 3"]:
@@ -83,8 +80,10 @@ def register_depth(
     """Depth as the colour camera would see it: every reading goes to the pixels that it covers there, and the nearest one stays.
 
     `depth` is along z of the depth sensor (0: none), `rays` its pixels' directions, `K` the colour camera's, `size` its (width, height).
-    Where the pixels of one surface move apart by a pixel, the seam is closed.
+    Where the pixels of one surface move apart by a pixel, the seam is closed. Where both sensors are one (as on a D405), nothing changes.
     """
+    if _is_same_view(depth, rays, T_colour_depth, K, size):
+        return depth
     rows, columns = np.nonzero(depth > 0)
     z = depth[rows, columns]
     points = (rays[rows, columns] * z[:, None]) @ T_colour_depth[:3, :3].T + T_colour_depth[:3, 3]
@@ -94,8 +93,15 @@ def register_depth(
     pitch = np.array([np.diff(rays[:, :, 0], axis=1).mean(), np.diff(rays[:, :, 1], axis=0).mean()])
     half = 0.5 * pitch * [K[0, 0], K[1, 1]] * (z / points[:, 2])[:, None]
     first, last = np.ceil(pixel - half).astype(int), np.ceil(pixel + half).astype(int)
-    registered = _splat_nearest(points[:, 2], first, np.minimum(last, first + _LARGEST_FOOTPRINT), size)
-    return registered if np.array_equal(T_colour_depth, np.eye(4)) else _close_seams(registered)
+    return _close_seams(_splat_nearest(points[:, 2], first, np.minimum(last, first + _LARGEST_FOOTPRINT), size))
+
+
+def _is_same_view(depth: np.ndarray, rays: np.ndarray, T_colour_depth: np.ndarray, K: np.ndarray, size: tuple[int, int]) -> bool:
+    """Whether every pixel of the depth sensor is that pixel of the colour camera."""
+    if depth.shape != (size[1], size[0]) or not np.allclose(T_colour_depth, np.eye(4), atol=_SAME_POSE):
+        return False
+    pixels = rays[..., :2] * [K[0, 0], K[1, 1]] + K[:2, 2]
+    return bool(abs(pixels - np.stack(np.meshgrid(np.arange(size[0]), np.arange(size[1])), axis=-1)).max() < _SAME_PIXEL)
 
 
 def _splat_nearest(z: np.ndarray, first: np.ndarray, last: np.ndarray, size: tuple[int, int]) -> np.ndarray:
@@ -137,14 +143,17 @@ def _pinhole_rays(pixels: np.ndarray, K: np.ndarray) -> np.ndarray:
 
 
 def _grid(intrinsics: Any) -> np.ndarray:
-    columns = np.arange(0, intrinsics.width + _GRID_STEP, _GRID_STEP, dtype=np.float64)
-    rows = np.arange(0, intrinsics.height + _GRID_STEP, _GRID_STEP, dtype=np.float64)
+    """Pixels at every step, over the image."""
+    columns = np.linspace(0, intrinsics.width - 1, intrinsics.width // _GRID_STEP + 4)
+    rows = np.linspace(0, intrinsics.height - 1, intrinsics.height // _GRID_STEP + 4)
     return np.stack(np.meshgrid(columns, rows), axis=-1)
 
 
-def _refine_grid(coarse: np.ndarray, every: Float32[np.ndarray, "h w 2"]) -> Float32[np.ndarray, "h w 2"]:
-    place = every / _GRID_STEP
-    return cv2.remap(coarse.astype(np.float32), place[..., 0], place[..., 1], cv2.INTER_CUBIC, borderMode=cv2.BORDER_REPLICATE)
+def _refine_grid(coarse: np.ndarray, pixels: np.ndarray) -> np.ndarray:
+    """Values at the pixels of `_grid`, as values at every pixel: a bicubic spline."""
+    columns, rows = pixels[0, :, 0], pixels[:, 0, 1]
+    u, v = np.arange(round(columns[-1]) + 1), np.arange(round(rows[-1]) + 1)
+    return np.stack([RectBivariateSpline(rows, columns, coarse[..., k])(v, u) for k in range(coarse.shape[-1])], axis=-1)
 
 
 def _require_invertible(rs: ModuleType, intrinsics: Any, points: np.ndarray, pixels: np.ndarray, K: np.ndarray) -> None:

@@ -53,14 +53,14 @@ def _build_index_table() -> tuple[np.ndarray, np.ndarray]:
 _INDEX_COUNTS, _INDEX_RADIANS = _build_index_table()
 
 
-def radians_from_counts(motor: str, counts: float) -> float:
+def radians_from_counts(motor: str, counts: float | int) -> float:
     """Where the driven joint stands; for the index negative where it flexes with the thumb opposed."""
     if motor == INDEX:
         return float(np.interp(counts, _INDEX_COUNTS, _INDEX_RADIANS))
     return _SHAFT_PER_COUNT[motor] * counts / _REDUCTIONS[motor]
 
 
-def counts_from_radians(motor: str, radians: float) -> int:
+def counts_from_radians(motor: str, radians: float | int) -> int:
     """The nearest count for a joint position.
 
     Raises:
@@ -81,22 +81,22 @@ def reach(motor: str) -> tuple[float, float]:
     return radians_from_counts(motor, lowest), radians_from_counts(motor, highest)
 
 
-def count_rate(speed: float, motor: str) -> float:
+def count_rate(speed: float | int, motor: str) -> float:
     """Counts a second at a speed of the wire (-90 to 90)."""
     return MOTOR_SPEED_UNIT * speed / _SHAFT_PER_COUNT[motor]
 
 
-def joint_speed(motor: str, speed: float, counts: float) -> float:
+def joint_speed(motor: str, speed: float | int, counts: float | int) -> float:
     """Radians a second of the driven joint at a speed of the wire (-90 to 90); for the index it depends on where it stands (counts)."""
     return count_rate(speed, motor) * _radians_per_count(motor, counts)
 
 
-def motor_speed(motor: str, radians_per_second: float, counts: float) -> float:
+def motor_speed(motor: str, radians_per_second: float | int, counts: float | int) -> float:
     """The speed of the wire that moves the driven joint so fast, from where it stands (counts); not rounded, not limited."""
     return radians_per_second / _radians_per_count(motor, counts) * _SHAFT_PER_COUNT[motor] / MOTOR_SPEED_UNIT
 
 
-def _radians_per_count(motor: str, counts: float) -> float:
+def _radians_per_count(motor: str, counts: float | int) -> float:
     if motor != INDEX:
         return _SHAFT_PER_COUNT[motor] / _REDUCTIONS[motor]
     piece = int(np.clip(np.searchsorted(_INDEX_COUNTS, counts, side="right") - 1, 0, len(_INDEX_COUNTS) - 2))

@@ -48,6 +48,8 @@ class MiaSettings:
 
     percent: int = 50
     """Of full speed, and of full force against what is in the way; 10 to 99."""
+    shares: Mapping[str, float] = field(default_factory=dict)
+    """Of `percent` for a motor by name, where it is to be weaker than the others in `move_to`, in (0, 1]."""
     timeout: float = 6.0
     """Seconds that a motion may take."""
     still_seconds: float = 0.15
@@ -70,6 +72,10 @@ class MiaSettings:
         """Checks the range in which standing still can be told from slow motion."""
         if not 10 <= self.percent <= 99:
             raise InputError(f"the hand's speed and force are {self.percent} percent; they must lie between 10 and 99")
+
+    def percent_of(self, motor: str) -> int:
+        """Of full speed and force, for one motor; never less than 10, for standing still is told from slow motion."""
+        return max(round(self.percent * self.shares.get(motor, 1.0)), 10)
 
 
 @dataclass(frozen=True)
@@ -106,7 +112,11 @@ class MiaHand:
         self._link = MiaLink(port, self.settings.link, observer)
         self._blocked: dict[str, float] = {}
         self._gauge_rest = np.zeros(len(GAUGES))
-        self.tare()
+        try:
+            self.tare()
+        except MotionStoppedError:
+            self.close()
+            raise
 
     def __enter__(self) -> "MiaHand":
         """The hand itself."""
@@ -124,6 +134,11 @@ class MiaHand:
     def failure(self) -> MotionStoppedError | None:
         """The first thing that went wrong, seen within a tenth of a second of its limit; None while all is well."""
         return self._link.failure
+
+    @property
+    def acknowledges(self) -> bool:
+        """Whether the hand's firmware acknowledges every command."""
+        return self._link.acknowledges
 
     def check(self) -> None:
         """Raises that failure. Quick enough for every cycle of a control loop."""
@@ -169,7 +184,7 @@ class MiaHand:
         for attempt in (1, 2):
             since = time.monotonic()
             for motor, counts in goals.items():
-                self._link.send(position_command(motor, counts, self.settings.percent))
+                self._link.send(position_command(motor, counts, self.settings.percent_of(motor)))
             end = self._wait_until_still(start, goals, since)
             idle = self._idle_motors(start, end, goals)
             if not idle:
@@ -179,7 +194,10 @@ class MiaHand:
         self._blocked = {motor: float(np.sign(goals[motor] - end[motor])) for motor in goals if self._is_short(end[motor], goals[motor])}
 
     def open_grasp(self, grasp: str) -> None:
-        """All motors to a grasp's rest positions (`mia_protocol.GRASPS`), as the hand has stored them; returns when they stand still."""
+        """All motors to a grasp's rest positions (`mia_protocol.GRASPS`), as the hand has stored them; returns when they stand still.
+
+        A new hand has none stored for the spherical and the tridigital grasp, and does nothing; `set_grasp` stores some.
+        """
         self._do_grasp(open_grasp_command(grasp, self.settings.percent))
 
     def close_grasp(self, grasp: str, closing: float = 1.0) -> None:

@@ -32,7 +32,9 @@ from robot.stops import MotionStoppedError, StopReason
 if TYPE_CHECKING:
     import serial
 
-_READ_SECONDS = 0.02
+_READ_SECONDS, _WRITE_SECONDS = 0.02, 0.5
+_STREAMS = {Stream.POSITION: "position", Stream.CURRENT: "current", Stream.GAUGE: "strain gauges"}
+"""The streams that run, and what messages call what they bring."""
 _LONGEST_LINE = 200
 _LARGEST_COUNT = 400
 """Positions a little outside of their range are a matter of the motors' calibration, those far outside are not positions."""
@@ -52,7 +54,7 @@ class LinkLimits:
     answer_seconds: float = 1.6
     """Without an answer to them."""
     stream_seconds: float = 0.5
-    """Without a position."""
+    """Without a line of one of the streams."""
     acknowledge_seconds: float = 0.5
     """For a command's acknowledgement, from a hand that acknowledges."""
     bad_share: float = 0.25
@@ -69,7 +71,7 @@ class Sample:
 
 
 class MiaLink:
-    """An open line to a hand whose streams run."""
+    """An open line to a hand whose streams run. One thread may send; any may look, check and stop."""
 
     def __init__(self, port: str, limits: LinkLimits, observer: Callable[[str, str], None]):
         """Opens the port and waits for the hand; `observer` is told "sent" or "received" and the text of everything but the keep-alive.
@@ -92,7 +94,7 @@ class MiaLink:
         self._lines: deque[bool] = deque(maxlen=_LINES_JUDGED)
         self._answered = time.monotonic()
         self._watching = False
-        self._serial = _open(port)
+        self._serial, self._port_errors = _open(port)
         self._threads = [
             threading.Thread(target=target, name=f"mia {name}", daemon=True)
             for name, target in (("reader", self._read_for_ever), ("keep-alive", self._keep_alive))
@@ -105,7 +107,7 @@ class MiaLink:
         """Stops the motors and the streams, and closes the port."""
         if self.failure is None:
             self._stop_motors()
-            for stream in (Stream.POSITION, Stream.CURRENT, Stream.GAUGE):
+            for stream in _STREAMS:
                 self._write(stream_command(stream, on=False))
         self._closing.set()
         for thread in self._threads:
@@ -134,7 +136,8 @@ class MiaLink:
         self.check()
         with self._changed:
             self._echoes.clear()
-        self._write(command)
+        self._write(command, unless_failed=True)
+        self.check()
         if not self.acknowledges:
             return
         with self._changed:
@@ -170,19 +173,18 @@ class MiaLink:
 
     def _wait_for_start(self) -> None:
         """Raises where no hand answers, after closing the port."""
-        wanted = (Stream.POSITION, Stream.CURRENT, Stream.GAUGE)
-        for stream in wanted:
+        for stream in _STREAMS:
             self._write(stream_command(stream, on=True))
         with self._changed:
             self._changed.wait_for(
-                lambda: self.failure is not None or all(stream in self._samples for stream in wanted), self._limits.start_seconds
+                lambda: self.failure is not None or all(stream in self._samples for stream in _STREAMS), self._limits.start_seconds
             )
             self.acknowledges = self._acknowledged(stream_command(Stream.POSITION, on=True))
-            missing = [stream.name.lower() for stream in wanted if stream not in self._samples]
+            missing = [words for stream, words in _STREAMS.items() if stream not in self._samples]
             answered = bool(self._lines)
             self._watching = not missing
         if missing:
-            what = f"sent no {', no '.join(missing)} readings" if answered else "did not answer"
+            what = f"sent no {', no '.join(missing)}" if answered else "did not answer"
             hint = "is it switched on, and is this its port?" if not answered else "is it a Mia hand?"
             self.fail(StopReason.HAND_SILENT, f"the hand {what} within {self._limits.start_seconds:g} s; {hint}")
         if self.failure is not None:
@@ -192,14 +194,17 @@ class MiaLink:
     def _stop_motors(self) -> bool:
         return all([self._write(speed_command(motor, 0)) for motor in MOTORS])
 
-    def _write(self, command: str) -> bool:
-        """Whether the command could be written."""
-        import serial
+    def _write(self, command: str, *, unless_failed: bool = False) -> bool:
+        """Whether the command was written.
 
+        `unless_failed` is looked at while nobody else writes: a command is so never written behind the stop that follows a failure.
+        """
         try:
             with self._writing:
+                if unless_failed and self.failure is not None:
+                    return False
                 self._serial.write(encode(command))
-        except (serial.SerialException, OSError) as error:
+        except self._port_errors as error:
             self._lose_port(error)
             return False
         if command != KEEP_ALIVE:
@@ -219,13 +224,18 @@ class MiaLink:
                 return
 
     def _read_for_ever(self) -> None:
-        import serial
+        try:
+            self._read_lines()
+        finally:
+            if not self._closing.is_set():
+                self.fail(StopReason.HAND_FAULT, "the program listens to the hand no more")
 
+    def _read_lines(self) -> None:
         buffer = bytearray()
         while not self._closing.is_set():
             try:
                 buffer += self._serial.read(max(1, self._serial.in_waiting))
-            except (serial.SerialException, OSError) as error:
+            except self._port_errors as error:
                 self._lose_port(error)
                 return
             *lines, rest = bytes(buffer).split(b"\n")
@@ -270,14 +280,15 @@ class MiaLink:
             return
         now = time.monotonic()
         with self._changed:
-            silence, age = now - self._answered, now - self._samples[Stream.POSITION].time
+            silence = now - self._answered
+            age, late = max((now - self._samples[stream].time, words) for stream, words in _STREAMS.items())
             bad = self._lines.count(False)
         if bad >= max(_LEAST_BAD_LINES, self._limits.bad_share * len(self._lines)):
             self.fail(
                 StopReason.HAND_FAULT, f"{bad} of the last {len(self._lines)} lines of the hand make no sense; look at cable and earth"
             )
         elif age > self._limits.stream_seconds:
-            self.fail(StopReason.HAND_SILENT, f"the hand has sent no position for {age:.2f} s")
+            self.fail(StopReason.HAND_SILENT, f"the hand has sent no {late} for {age:.2f} s")
         elif silence > self._limits.answer_seconds:
             self.fail(StopReason.HAND_SILENT, f"the hand has not answered for {silence:.1f} s whether it is there")
 
@@ -288,14 +299,16 @@ def _within_reach(before: Sample, after: Sample) -> bool:
     return all(abs(b - a) <= limit for a, b, limit in zip(before.values, after.values, limits, strict=True))
 
 
-def _open(port: str) -> "serial.Serial":
+def _open(port: str) -> tuple["serial.Serial", tuple[type[Exception], ...]]:
+    """The port, and what it raises when it is gone."""
     try:
         import serial
     except ImportError as error:
         raise MissingDependencyError("the Mia hand needs pyserial: pip install 'invgraphics[robot]'") from error
+    errors = (serial.SerialException, OSError)
     try:
-        return serial.Serial(port, BAUD_RATE, timeout=_READ_SECONDS, write_timeout=0.5, exclusive=True)
-    except (serial.SerialException, OSError, ValueError) as error:
+        return serial.Serial(port, BAUD_RATE, timeout=_READ_SECONDS, write_timeout=_WRITE_SECONDS, exclusive=True), errors
+    except (*errors, ValueError) as error:
         raise InputError(
             f"the port {port} of the Mia hand cannot be opened: {error}; it is a serial port such as /dev/ttyUSB0, "
             "free, and open to you (group dialout)"

@@ -78,9 +78,10 @@ class Reading:
 
 def position_command(motor: str, counts: int, percent: int) -> str:
     """Go to a position (counts) at a percentage (1 to 99) of full speed, which is also that of full force once something is in the way."""
+    number = _number(motor)
     _require_between("position of " + motor, counts, *COUNT_LIMITS[motor])
     _require_between("speed and force", percent, 1, 99)
-    return f"@{_number(motor)}P{_sign(counts)}0{abs(counts):03d}{percent:02d}......"
+    return f"@{number}P{_sign(counts)}0{abs(counts):03d}{percent:02d}......"
 
 
 def speed_command(motor: str, speed: int, current_percent: int = 50) -> str:
@@ -118,10 +119,11 @@ def grasp_reference_command(grasp: str, motor: str, rest: int, closed: int, dela
 
     The hand forgets it when switched off.
     """
+    number = _number(motor)
     for name, counts in (("rest", rest), ("closed", closed)):
         _require_between(f"{name} position of {motor}", counts, *COUNT_LIMITS[motor])
     _require_between("delay", delay_percent, 0, 100)
-    return f"@{_number(motor)}G{_letter(grasp)}{_sign(rest)}{abs(rest):03d}{_sign(closed)}{abs(closed):03d}+{delay_percent:03d}"
+    return f"@{number}G{_letter(grasp)}{_sign(rest)}{abs(rest):03d}{_sign(closed)}{abs(closed):03d}+{delay_percent:03d}"
 
 
 def stream_command(stream: Stream, on: bool) -> str:

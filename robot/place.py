@@ -22,7 +22,7 @@ from robot.motion import (
 )
 from robot.trajectory import time_path
 
-_BELOW = 0.008
+BELOW = 0.008
 """Metres by which the hand would go on below where the object should meet the table, if nothing stopped it."""
 _YAWS = np.deg2rad([0.0, 45.0, -45.0, 90.0, -90.0, 135.0, -135.0, 180.0])
 """Turns about the vertical from how the object was picked, in the order in which they are tried."""
@@ -92,7 +92,7 @@ def _plan_at(
     T_base_down = pick.T_base_grasp.copy()
     T_base_down[:3, :3] = turn @ T_base_down[:3, :3]
     T_base_down[:3, 3] = goal + turn @ (pick.T_base_grasp[:3, 3] - task.point)
-    T_base_above, T_base_below = _raised(T_base_down, plan.lift_height), _raised(T_base_down, -_BELOW)
+    T_base_above, T_base_below = _raised(T_base_down, plan.lift_height), _raised(T_base_down, -BELOW)
     T_base_back = T_base_down.copy()
     T_base_back[:3, 3] -= settings.approach_distance * turn @ pick.approach_direction
     q_lift = plan.lift.positions[-1]

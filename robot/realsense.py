@@ -11,7 +11,7 @@ frames by time itself, for a pipeline would take no software device, and pairs a
 import json
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType
@@ -30,7 +30,7 @@ from invgraphics.observation import Observation
 from robot.lens import build_rays, build_undistortion, register_depth, undistort_colour
 from robot.stops import MotionStoppedError, StopReason
 
-_QUEUE_FRAMES = 16
+_QUEUE_FRAMES = 64
 _MOST_COUNTS = 65535
 _FRAMES_ON_THE_WAY = 3
 _LARGEST_SKEW = 0.25
@@ -135,7 +135,12 @@ class RealSenseCamera:
         self._sensors = self._group(depth_sensor, colour_sensor)
         self._rays = build_rays(self._rs, self._depth_profile.as_video_stream_profile().intrinsics)
         self._undistortion = build_undistortion(self._rs, self._colour_profile.as_video_stream_profile().intrinsics)
-        self._start()
+        self._stated_unit = round(float(depth_sensor.get_option(self._rs.option.depth_units)), 9)
+        try:
+            self._start()
+        except (InputError, MotionStoppedError):
+            self.close()
+            raise
 
     def __enter__(self) -> "RealSenseCamera":
         """The camera itself."""
@@ -146,10 +151,11 @@ class RealSenseCamera:
         self.close()
 
     def close(self) -> None:
-        """Stops the streams."""
+        """Stops the streams; those of a camera that is gone have stopped."""
         for sensor, _ in self._sensors:
-            sensor.stop()
-            sensor.close()
+            with suppress(RuntimeError):
+                sensor.stop()
+                sensor.close()
 
     def capture(self) -> CapturedFrame:
         """Takes a picture of a scene in which nothing moves.
@@ -158,16 +164,15 @@ class RealSenseCamera:
             InputError: the device states two units of depth, or one that cannot be right.
             MotionStoppedError: no frames come, or always the same one.
         """
-        if not self._recorded:
-            self._forget_old_frames()
-        pairs = [self._next_pair() for _ in range(self.settings.frames)]
+        pairs = self._take_pairs()
         depths, colour = [depth for depth, _ in pairs], pairs[-1][1]
+        unit = self._unit(depths)
         counts = _valid_median(np.stack([np.asanyarray(depth.get_data()) for depth in depths]).astype(np.float64))
         size = _size(colour.profile)[:2]
         frame = CapturedFrame(
             rgb=undistort_colour(_as_rgb(self._rs, colour), self._undistortion),
-            counts=register_depth(counts, self._rays, self._T_colour_depth(self._unit(depths)), self._undistortion.K, size),
-            unit=self._unit(depths),
+            counts=register_depth(counts, self._rays, self._T_colour_depth(unit), self._undistortion.K, size),
+            unit=unit,
             K=self._undistortion.K,
             time=colour.get_timestamp() / 1000,
             serial=self.serial,
@@ -175,6 +180,16 @@ class RealSenseCamera:
         )
         self._require_range(frame)
         return frame
+
+    def _take_pairs(self) -> list[tuple[Any, Any]]:
+        """A recording plays in its own time, and only meanwhile, so that nothing of it is missed."""
+        if not self._recorded:
+            self._forget_old_frames()
+            return [self._next_pair() for _ in range(self.settings.frames)]
+        self._device.as_playback().resume()
+        pairs = [self._next_pair() for _ in range(self.settings.frames)]
+        self._device.as_playback().pause()
+        return pairs
 
     def _T_colour_depth(self, unit: float) -> Float[np.ndarray, "4 4"]:
         """Pose of the depth sensor in the colour sensor's frame; its translation in counts."""
@@ -206,12 +221,15 @@ class RealSenseCamera:
         )
 
     def _start(self) -> None:
-        if self._recorded:
-            self._device.as_playback().set_real_time(False)
-        for sensor, profiles in self._sensors:
-            sensor.open(profiles)
-        for sensor, _ in self._sensors:
-            sensor.start(self._queue)
+        try:
+            for sensor, profiles in self._sensors:
+                sensor.open(profiles)
+            if self._recorded:
+                self._device.as_playback().pause()
+            for sensor, _ in self._sensors:
+                sensor.start(self._queue)
+        except RuntimeError as error:
+            raise InputError(f"{self.model} {self.serial} cannot be started: {error}; does another program use it?") from error
         if not self._recorded:
             for _ in range(self.settings.settling_frames):
                 self._next_pair()
@@ -255,14 +273,11 @@ class RealSenseCamera:
         return MotionStoppedError(f"{where} {what} within {self.settings.timeout:g} s; is it on a USB 3 port?", StopReason.CAMERA_SILENT)
 
     def _unit(self, depths: list[Any]) -> float:
-        sensor = next(sensor for sensor in self._device.query_sensors() if sensor.supports(self._rs.option.depth_units))
-        units = {round(float(sensor.get_option(self._rs.option.depth_units)), 9)} | {
-            round(depth.as_depth_frame().get_units(), 9) for depth in depths
-        }
+        """Metres a count, by the device and by every frame."""
+        units = {self._stated_unit} | {round(depth.as_depth_frame().get_units(), 9) for depth in depths}
         if len(units) > 1:
-            raise InputError(
-                f"{self.model} {self.serial} states several units of depth, {', '.join(f'{unit:g} m' for unit in sorted(units))}"
-            )
+            stated = ", ".join(f"{unit:g} m" for unit in sorted(units))
+            raise InputError(f"{self.model} {self.serial} states several units of depth, {stated}")
         return units.pop()
 
     def _require_range(self, frame: CapturedFrame) -> None:

@@ -26,7 +26,7 @@ _STILL_SHARE = 0.05
 """Of the commanded speed, below which a motor stands still."""
 _LEAST_SPEED = 0.01
 """Radians a second, for a motor that has nowhere to go."""
-_SERVO_GAIN = 0.2
+SERVO_GAIN = 0.2
 """Share of its error that the world's position servo undoes in a time step; leads the targets so that the arm does not trail them."""
 
 
@@ -68,8 +68,15 @@ class PhysicsWorld(Protocol):
         """Puts joints somewhere, at rest."""
         ...
 
-    def set_joint_targets(self, body: int, targets: Mapping[str, float], *, max_efforts: Mapping[str, float] | None = None) -> None:
-        """Position servos with effort limits."""
+    def set_joint_targets(
+        self,
+        body: int,
+        targets: Mapping[str, float],
+        *,
+        max_efforts: Mapping[str, float] | None = None,
+        max_velocities: Mapping[str, float] | None = None,
+    ) -> None:
+        """Position servos with limits of effort and speed."""
         ...
 
     def near(self, body: int, other: int, distance: float) -> Sequence[Any]:
@@ -120,7 +127,7 @@ class SimulatedUR5:
         time_step = self._simulation.world.time_step
         for k, time in enumerate(np.arange(time_step, trajectory.duration + 2 * time_step, time_step)):
             position, velocity = trajectory.sample(float(time))
-            self._command(position + velocity * time_step * (1 / _SERVO_GAIN - 1))
+            self._command(position + velocity * time_step * (1 / SERVO_GAIN - 1))
             self._simulation.step()
             self._guard(position)
             if until is not None and k % WATCH_EVERY == 0 and until():

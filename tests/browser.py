@@ -11,6 +11,8 @@ from types import TracebackType
 from typing import Any
 from urllib.request import urlopen
 
+import cv2
+import numpy as np
 import pytest
 
 CHROMIUM = next((path for name in ("chromium", "chromium-browser", "google-chrome") if (path := shutil.which(name))), None)
@@ -32,6 +34,10 @@ _FLAGS = (
 )
 
 
+_PATIENCE = 120.0
+"""Seconds: a page drawn without a GPU on a machine that does other things, too, takes its time."""
+
+
 class Browser:
     """One page of a browser of its own. Use it as a context manager."""
 
@@ -47,7 +53,7 @@ class Browser:
         window = f"--window-size={self._size[0]},{self._size[1]}"
         command = [str(CHROMIUM), *_FLAGS, window, f"--user-data-dir={self._folder}", "about:blank"]
         self._process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-        port = wait_for(self._read_port, seconds=20.0, what="Chromium's port")
+        port = wait_for(self._read_port, seconds=_PATIENCE, what="Chromium's port")
         with urlopen(f"http://127.0.0.1:{port}/json/list") as reply:
             page = next(target for target in json.load(reply) if target["type"] == "page")
         self._socket = connect(page["webSocketDebuggerUrl"], max_size=None)
@@ -61,7 +67,7 @@ class Browser:
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
         self._socket.close()
         self._process.terminate()
-        self._process.wait(timeout=10)
+        self._process.wait(timeout=_PATIENCE)
 
     def _read_port(self) -> str | None:
         path = self._folder / "DevToolsActivePort"
@@ -73,7 +79,7 @@ class Browser:
         number = next(self._numbers)
         self._socket.send(json.dumps({"id": number, "method": method, "params": parameters}))
         while True:
-            message = json.loads(self._socket.recv(timeout=30))
+            message = json.loads(self._socket.recv(timeout=_PATIENCE))
             if message.get("id") == number:
                 assert "error" not in message, message
                 return message["result"]
@@ -96,11 +102,11 @@ class Browser:
         assert "exceptionDetails" not in result, result
         return result["result"].get("value")
 
-    def wait_until(self, expression: str, seconds: float = 20.0) -> Any:
+    def wait_until(self, expression: str, seconds: float = _PATIENCE) -> Any:
         """The value of an expression as soon as it is true."""
         return wait_for(lambda: self.evaluate(expression), seconds, expression)
 
-    def wait_for_text(self, text: str, seconds: float = 20.0) -> None:
+    def wait_for_text(self, text: str, seconds: float = _PATIENCE) -> None:
         """Waits until the page shows a text."""
         self.wait_until(f"document.body !== null && document.body.innerText.includes({json.dumps(text)})", seconds)
 
@@ -123,14 +129,29 @@ class Browser:
         self.mouse("mousePressed", x, y)
         self.mouse("mouseReleased", x, y, buttons=0)
 
-    def click_text(self, text: str, tag: str = "button") -> None:
-        """Clicks the element of a kind that holds a text."""
-        find = f"[...document.querySelectorAll({json.dumps(tag)})].find(e => e.innerText.trim() === {json.dumps(text)})"
+    def click_text(self, text: str, kinds: str = "button, [role=tab]") -> None:
+        """Clicks the element of some kinds (a CSS selector) that holds a text and nothing else."""
+        find = f"[...document.querySelectorAll({json.dumps(kinds)})].find(e => e.innerText.trim() === {json.dumps(text)})"
         box = self.wait_until(
             f"(() => {{ const e = {find}; if (!e) return null; e.scrollIntoView({{block: 'center'}});"
             " const r = e.getBoundingClientRect(); return [r.x + r.width / 2, r.y + r.height / 2]; })()"
         )
         self.click(*box)
+
+    def click_control(self, label: str) -> None:
+        """Clicks the checkbox that stands beside a label."""
+        find = f"[...document.querySelectorAll('label')].find(e => e.innerText.trim() === {json.dumps(label)})"
+        box = self.wait_until(
+            f"(() => {{ let e = {find}; while (e && !e.querySelector('input[type=checkbox]')) e = e.parentElement; if (!e) return null;"
+            " e = e.querySelector('input[type=checkbox]'); e.scrollIntoView({block: 'center'});"
+            " const r = e.getBoundingClientRect(); return [r.x + r.width / 2, r.y + r.height / 2]; })()"
+        )
+        self.click(*box)
+
+    def picture(self) -> np.ndarray:
+        """(h, w, 3) uint8 sRGB: what the page looks like."""
+        data = base64.b64decode(self.command("Page.captureScreenshot", format="png")["data"])
+        return cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR)[..., ::-1]
 
     def screenshot(self, path: Path) -> None:
         """Saves what the page looks like (PNG)."""

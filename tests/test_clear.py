@@ -19,7 +19,7 @@ from invgraphics.demo.toys import TOYS, Toy
 from robot.execute import Outcome
 
 BLOCK = next(toy for toy in TOYS if toy.name == "block")
-QUICK = SearchSettings(batch=4, batches=3, finalists=1, final_trials=2)
+QUICK = SearchSettings(batch=2, batches=3, finalists=1, final_trials=2)
 
 
 def ignore(stage: str, fraction: float) -> None:
@@ -37,7 +37,7 @@ def cleared(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, ClearResult
             last.append(world.centre_of_mass(last[0]))
         return perceive_truth(world, remaining, photograph, folder, seed)
 
-    return out, clear_table(out, 1, ignore, (BLOCK,), QUICK, perceive, processes=1), last
+    return out, clear_table(out, 1, ignore, (BLOCK,), QUICK, perceive, processes=1, film_seconds=1.0), last
 
 
 def test_the_block_is_put_down_at_its_place(cleared) -> None:
@@ -80,7 +80,7 @@ def test_what_the_arm_does_not_reach_ends_with_the_reason(tmp_path: Path) -> Non
         ((body, toy),) = remaining
         return Seen((PlacedSolid(build_solid(toy.mesh()), world.pose(body), toy.name),), np.ones((1, 480, 640), dtype=bool), np.eye(4))
 
-    result = clear_table(tmp_path, 0, ignore, (BLOCK,), replace(QUICK, max_trials=6), perceive, push_far_away, processes=1)
+    result = clear_table(tmp_path, 0, ignore, (BLOCK,), replace(QUICK, max_trials=1), perceive, push_far_away, processes=1)
     assert [attempt.outcome for attempt in result.attempts] == [Outcome.UNREACHABLE] * 2
     assert "the arm does not reach it" in result.attempts[0].message
 

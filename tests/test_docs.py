@@ -4,6 +4,10 @@ import ast
 import importlib
 import re
 import shlex
+import shutil
+import subprocess
+import sys
+import tomllib
 from pathlib import Path
 
 import numpy as np
@@ -12,16 +16,20 @@ import torch
 
 from invgraphics.cli import _build_parser
 from invgraphics.datasets import load_frame
+from invgraphics.demo.sample import make_sample
 
 ROOT = Path(__file__).parents[1]
-PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", ROOT / "CHANGELOG.md", *sorted((ROOT / "docs").glob("*.md"))]
+ROOT_PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", ROOT / "CHANGELOG.md"]
+PAGES = [*ROOT_PAGES, *sorted((ROOT / "docs").rglob("*.md"))]
+RUNNABLE = ["README.md", "docs/tutorial.md", "docs/howto/camera.md", "docs/howto/loss.md", "docs/howto/renderer.md"]
+"""Pages whose Python runs as it stands, block after block, in a folder that holds what the page has made so far."""
 
 
 def _blocks(page: Path, language: str) -> list[str]:
     return re.findall(rf"^```{language}\n(.*?)^```", page.read_text(), flags=re.DOTALL | re.MULTILINE)
 
 
-@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+@pytest.mark.parametrize("page", ROOT_PAGES, ids=lambda page: page.name)
 def test_links_within_the_repository_lead_somewhere(page):
     targets = re.findall(r"\]\(([^)#]+)", page.read_text())
     missing = [target for target in targets if "://" not in target and not (page.parent / target).exists()]
@@ -46,6 +54,44 @@ def test_imports_that_are_shown_exist(page):
             if isinstance(node, ast.ImportFrom):
                 module = importlib.import_module(node.module)
                 assert all(hasattr(module, name.name) for name in node.names), ast.unparse(node)
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_extras_that_are_named_exist(page):
+    extras = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["optional-dependencies"]
+    named = {extra for names in re.findall(r"(?:invgraphics|\.)\[([a-z0-9,]+)\]", page.read_text()) for extra in names.split(",")}
+    assert named <= set(extras)
+    if page.name == "install.md":
+        assert set(re.findall(r"^\| `(\w+)` \|", page.read_text(), flags=re.MULTILINE)) == set(extras)
+
+
+@pytest.fixture(scope="module")
+def workplace(tmp_path_factory) -> Path:
+    """Where pages are tried: the sample that some of them make, and its frame where the demo would leave one."""
+    folder = tmp_path_factory.mktemp("pages")
+    frame, _ = make_sample(folder / "sample")
+    shutil.copytree(frame, folder / "demo_out" / "frame")
+    return folder
+
+
+@pytest.mark.parametrize("name", RUNNABLE)
+def test_code_that_is_shown_runs(name, workplace, monkeypatch):
+    monkeypatch.chdir(workplace)
+    namespace: dict = {"__name__": "__main__"}
+    for block in _blocks(ROOT / name, "python"):
+        exec(compile(block, name, "exec"), namespace)
+
+
+def test_the_site_is_built_without_a_warning_and_has_every_docstring(tmp_path):
+    command = [sys.executable, "-m", "mkdocs", "build", "--strict", "--config-file", str(ROOT / "mkdocs.yml"), "--site-dir", str(tmp_path)]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert "WARNING" not in done.stderr
+    reference = {path.stem: path.read_text() for path in (tmp_path / "reference").glob("*.html")}
+    for name in ("invgraphics.camera.Camera.project", "optim.reconstruct.reconstruct", "grasp_sim.search.search_grasps", "robot.ur5"):
+        page = max((stem for stem in reference if name.startswith(stem)), key=len)
+        assert f'id="{name}"' in reference[page]
+    assert "https://" not in re.sub(r'<a [^>]*href="https://', "", (tmp_path / "index.html").read_text()), "the site needs the network"
 
 
 def test_the_frame_that_the_readme_writes_is_read_back(tmp_path):

@@ -13,7 +13,7 @@ MAY_IMPORT = {
     "grasp_sim": {"invgraphics"},
     "robot": {"invgraphics"},
 }
-KNOWS_ALL = ("invgraphics/cli.py", "invgraphics/commands", "invgraphics/demo")
+KNOWS_ALL = ("invgraphics/cli.py", "invgraphics/commands", "invgraphics/demo", "invgraphics/execution")
 """The command line, and what only it calls."""
 ENGINES = {"pybullet": "grasp_sim/world.py", "mujoco": "grasp_sim/mujoco_world.py"}
 """Of each physics engine, the one file that knows it."""

@@ -1,29 +1,28 @@
 """`invgraphics evaluate DATASET --out OUT`: every image of a set reconstructed, and its meshes scored against the true ones."""
 
 import argparse
+import functools
 import json
 import math
-import os
 import platform
 import time
 from collections.abc import Iterator, Sequence
-from concurrent.futures import ProcessPoolExecutor, as_completed
-from concurrent.futures.process import BrokenProcessPool
-from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
-import numba
 import torch
 from rich.box import SIMPLE_HEAD
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from rich.table import Table
 
 from invgraphics import __version__
 from invgraphics.calibration import summarize_spread
+from invgraphics.commands.executors import add_executor_arguments, choose_workers, count_cores, run_all, show_progress
+from invgraphics.commands.pose_tables import build_pose_table, describe_poses
+from invgraphics.commands.prompting import add_sam2_argument
 from invgraphics.commands.scoring import ImageResult, Job, describe_image, evaluate_image, fail, name_of, read_record
-from invgraphics.datasets import list_images, load_ground_truth
+from invgraphics.commands.view_poses import score_between_images
+from invgraphics.datasets import list_images, load_pose_truth
 from invgraphics.errors import InputError
 from invgraphics.evaluation import (
     ObjectResult,
@@ -37,6 +36,7 @@ from invgraphics.evaluation import (
 )
 from invgraphics.metrics import SURFACE_SAMPLES, VOLUME_SAMPLES
 from invgraphics.output import claim_output_folder, write_json
+from invgraphics.pose_metrics import PoseResult
 from invgraphics.report.gallery import write_gallery
 from invgraphics.report.html import count
 from optim.options import INGREDIENTS, ReconstructionOptions
@@ -70,13 +70,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--overwrite", action="store_true", help="replace what an earlier run wrote to OUT, and begin anew")
     parser.add_argument("--scenes", nargs="+", metavar="NAME", help="only these scenes (of a BOP dataset) or frames (by folder)")
     parser.add_argument("--seed", type=int, default=0, help="of every random choice (default 0)")
-    parser.add_argument(
-        "--workers",
-        "--processes",
-        type=int,
-        metavar="N",
-        help="images reconstructed at a time, each on one thread (default: half the cores); the result does not depend on it",
-    )
+    add_executor_arguments(parser)
     parser.add_argument(
         "--without",
         default="",
@@ -90,30 +84,45 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="K",
         help="draw K shapes an object, 2 at least, and say whether their spread predicts the error (default: none)",
     )
+    parser.add_argument(
+        "--from-boxes", action="store_true", help="segment inside the boxes of the given masks, instead of taking the masks"
+    )
+    add_sam2_argument(parser)
+    parser.add_argument("--no-poses", action="store_true", help="lay no models over the reconstructions to score poses")
     parser.add_argument("--hypotheses", action="store_true", help="score every completion that could have been chosen, too")
 
 
 def run(arguments: argparse.Namespace) -> int:
     """Reconstructs, scores, writes and prints. 0 unless an image failed."""
     console = Console()
-    workers = max(1, _count_cores() // 2) if arguments.workers is None else arguments.workers
-    if workers < 1:
-        raise InputError(f"--workers is {workers}; it must be at least 1")
+    choose_workers(arguments.workers, arguments.executor)
     options = ReconstructionOptions().without([name.strip() for name in arguments.without.split(",") if name.strip()])
     if arguments.samples:
         check_sample_count(arguments.samples)
     images = _select(list_images(arguments.dataset), arguments.scenes)
-    job = Job(arguments.out, arguments.seed, options, arguments.hypotheses, arguments.samples)
+    job = Job(
+        arguments.out,
+        arguments.seed,
+        options,
+        arguments.hypotheses,
+        arguments.samples,
+        not arguments.no_poses,
+        arguments.from_boxes,
+        arguments.sam2,
+    )
     _claim(arguments, job)
     start = time.perf_counter()
-    done = _evaluate_all(images, job, workers, console)
+    done = _evaluate_all(images, job, arguments.workers, arguments.executor, console)
+    poses = [pose for image in done for pose in image.poses]
+    if job.poses:
+        poses += score_between_images(done, job, arguments.workers, arguments.executor)
     results = [result for image in done for result in image.objects]
     if not any(image.seconds or image.failure for image in done):
         raise InputError(f"{arguments.dataset} has no masks and no boxes: nothing to reconstruct")
-    run_facts = _describe_run(arguments, job, workers, time.perf_counter() - start)
-    write_json(arguments.out / "results.json", {**run_facts, **_describe_results(done, results)})
+    run_facts = _describe_run(arguments, job, time.perf_counter() - start)
+    write_json(arguments.out / "results.json", {**run_facts, **_describe_results(done, results), "poses": describe_poses(poses)})
     _write_gallery(arguments, done, results, run_facts)
-    _print_results(console, done, results, arguments.out)
+    _print_results(console, done, results, poses, arguments.out)
     return 1 if any(image.failure for image in done) else 0
 
 
@@ -144,6 +153,9 @@ def _describe_settings(arguments: argparse.Namespace, job: Job) -> dict[str, Any
         "without": list(job.options.left_out),
         "hypotheses": job.candidates,
         "samples": job.samples,
+        "poses": job.poses,
+        "from_boxes": job.from_boxes,
+        "sam2": None if job.sam2 is None else str(job.sam2),
         "version": __version__,
     }
 
@@ -163,70 +175,34 @@ def _match_scene(scene: str, known: set[str]) -> str:
     raise InputError(f"--scenes names {scene}, which the dataset does not have; it has {', '.join(sorted(known))}")
 
 
-def _evaluate_all(images: Sequence[str], job: Job, workers: int, console: Console) -> list[ImageResult]:
+def _evaluate_all(images: Sequence[str], job: Job, workers: int | None, executor: str, console: Console) -> list[ImageResult]:
     """The results in the order of the images, behind one progress bar; those that an earlier run recorded are taken from there."""
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(), TimeRemainingColumn())
-    recorded = {image: result for image in images if (result := read_record(job.out, image)) is not None}
-    results = dict(recorded)
-    if recorded:
-        console.print(f"{count(len(recorded), 'image')} already done", highlight=False)
-    with Progress(*columns, console=console, transient=True) as progress:
-        task = progress.add_task("images", total=len(images), completed=len(recorded))
-        for result in evaluate_images([image for image in images if image not in recorded], job, workers):
-            results[result.image] = result
-            progress.advance(task)
-            if result.failure:
-                console.print(f"[red]failed[/red] {name_of(result.image)}: {result.failure}", soft_wrap=True, highlight=False)
+    results = {image: result for image in images if (result := read_record(job.out, image)) is not None}
+    left = [image for image in images if image not in results]
+    for result in show_progress(evaluate_images(left, job, workers, executor), len(images), len(results), console):
+        results[result.image] = result
+        if result.failure:
+            console.print(f"[red]failed[/red] {name_of(result.image)}: {result.failure}", soft_wrap=True, highlight=False)
     return [results[image] for image in images]
 
 
-def evaluate_images(images: Sequence[str], job: Job, workers: int) -> Iterator[ImageResult]:
-    """Results as they come. Where a process dies, it takes its pool with it: what was not done then gets a process for each image."""
-    if workers == 1:
-        yield from (evaluate_image(image, job) for image in images)
-        return
-    left = list(images)
-    with _make_pool(workers) as pool:
-        futures = {pool.submit(evaluate_image, image, job): image for image in images}
-        try:
-            for future in as_completed(futures):
-                result = future.result()
-                left.remove(result.image)
-                yield result
-        except BrokenProcessPool:
-            pass
-    for image in left:
-        yield _evaluate_alone(image, job)
+def evaluate_images(images: Sequence[str], job: Job, workers: int | None, executor: str = "processes") -> Iterator[ImageResult]:
+    """Results as they come; an image on which the process died has failed."""
+    return run_all(functools.partial(evaluate_image, job=job), images, _bury, workers, executor)
 
 
-def _evaluate_alone(image: str, job: Job) -> ImageResult:
-    with _make_pool(1) as pool:
-        try:
-            return pool.submit(evaluate_image, image, job).result()
-        except BrokenProcessPool:
-            return fail(image, name_of(image), load_ground_truth(image), "its process died (out of memory?)")
+def _bury(image: str) -> ImageResult:
+    return fail(image, name_of(image), load_pose_truth(image), "its process died (out of memory?)")
 
 
-def _make_pool(workers: int) -> ProcessPoolExecutor:
-    return ProcessPoolExecutor(workers, get_context("spawn"), _take_one_thread)
-
-
-def _take_one_thread() -> None:
-    torch.set_num_threads(1)
-    numba.set_num_threads(1)
-
-
-def _count_cores() -> int:
-    return len(os.sched_getaffinity(0))
-
-
-def _describe_run(arguments: argparse.Namespace, job: Job, workers: int, seconds: float) -> dict[str, Any]:
+def _describe_run(arguments: argparse.Namespace, job: Job, seconds: float) -> dict[str, Any]:
     return {
         "format": "invgraphics evaluation",
         **_describe_settings(arguments, job),
         "seconds": seconds,
-        "workers": workers,
-        "device": f"{platform.processor() or platform.machine()}, {_count_cores()} cores",
+        "workers": choose_workers(arguments.workers, arguments.executor),
+        "executor": arguments.executor,
+        "device": f"{platform.processor() or platform.machine()}, {count_cores()} cores",
         "versions": {"invgraphics": __version__, "torch": torch.__version__, "python": platform.python_version()},
         "definitions": {
             "samples": SURFACE_SAMPLES,
@@ -281,12 +257,16 @@ def _write_gallery(
     write_gallery(arguments.out / "gallery.html", Path(arguments.dataset).name, subtitle, results, pictures, footer)
 
 
-def _print_results(console: Console, done: Sequence[ImageResult], results: Sequence[ObjectResult], out: Path) -> None:
+def _print_results(
+    console: Console, done: Sequence[ImageResult], results: Sequence[ObjectResult], poses: Sequence[PoseResult], out: Path
+) -> None:
     known, _ = _split(results)
     if known:
         console.print(_build_table(known))
     if results:
         console.print(_build_check_table(results))
+    if poses:
+        console.print(build_pose_table(poses))
     for line in _list_remarks(done, results):
         console.print(line, highlight=False, soft_wrap=True)
     console.print(f"wrote {out}/results.json and {out}/gallery.html", highlight=False, soft_wrap=True)

@@ -5,7 +5,7 @@ import shutil
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
@@ -15,8 +15,10 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
 from torch import Tensor
 
+from invgraphics.commands.executors import add_executor_arguments
 from invgraphics.commands.pictures import render_pictures
-from invgraphics.datasets import FrameInput, load_frame, load_ground_truth, parse_boxes
+from invgraphics.commands.prompting import add_prompt_arguments, parse_prompts, segment_frame
+from invgraphics.datasets import FrameInput, is_set, list_images, load_frame, load_ground_truth
 from invgraphics.errors import InputError
 from invgraphics.evaluation import ObjectResult, describe_result, score_objects
 from invgraphics.metrics import ShapeScores
@@ -24,12 +26,25 @@ from invgraphics.output import CHECKPOINT_FOLDER, check_output_folder, claim_out
 from invgraphics.reconstruction import Reconstruction
 from invgraphics.report import write_report
 from invgraphics.scene import SceneObject
-from invgraphics.segment import mask_objects
+from invgraphics.segment import Prompt
 from invgraphics.transforms import invert
 from optim.reconstruct import reconstruct_views
 from optim.uncertainty import check_sample_count, sample_shapes
 
 _SCORES = {"cd_l1_mm": "CD-L1 mm", "f10": "F@10 mm"}
+
+
+@dataclass(frozen=True)
+class Settings:
+    """How an image, or the images of a scene, are reconstructed."""
+
+    seed: int = 0
+    samples: int = 0
+    """Shapes drawn of every object; 0 for none."""
+    sam2: Path | None = None
+    """Folder of a SAM 2 checkpoint; None for depth and GrabCut."""
+    overwrite: bool = False
+    """Whether old results in the output folder are replaced."""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -38,23 +53,19 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "frames",
         metavar="FRAME",
         nargs="+",
-        help="a frame folder (rgb.png, depth.png, camera.json), or a BOP image PATH:SCENE/IMAGE; more images of the same scene refine the "
-        "objects of the first, their cameras where they say (T_world_camera in camera.json, cam_R_w2c in BOP), else found from the images",
+        help="a frame folder (rgb.png, depth.png, camera.json), or an image of a dataset, PATH:SCENE/IMAGE (BOP) or KIND:PATH:SCENE/IMAGE "
+        "(docs/datasets.md); more images of the same scene refine the objects of the first, their cameras where they say, else found from "
+        "the images; a set of images (PATH of BOP, KIND:PATH, frames:DIR) is reconstructed image by image into OUT/<image>",
     )
     parser.add_argument("--out", type=Path, required=True, help="folder for meshes/, scene.json, scene.glb, metrics.json and report.html")
-    parser.add_argument(
-        "--box",
-        type=float,
-        nargs=4,
-        action="append",
-        metavar=("X0", "Y0", "X1", "Y1"),
-        help="an object's box in pixels, once for each object; in place of the masks and boxes that come with the image",
-    )
+    add_prompt_arguments(parser)
     parser.add_argument(
         "--samples", type=int, default=0, metavar="K", help="draw K shapes an object that the image allows, 2 at least (default: none)"
     )
     parser.add_argument("--seed", type=int, default=0, help="of every random choice (default 0)")
     parser.add_argument("--overwrite", action="store_true", help="replace what an earlier run wrote to OUT")
+    parser.add_argument("--each", action="store_true", help="every FRAME is a scene of its own, reconstructed into OUT/<its name>")
+    add_executor_arguments(parser)
 
 
 def run(arguments: argparse.Namespace) -> int:
@@ -64,45 +75,86 @@ def run(arguments: argparse.Namespace) -> int:
     """
     if arguments.samples:
         check_sample_count(arguments.samples)
+    settings = Settings(arguments.seed, arguments.samples, arguments.sam2, arguments.overwrite)
+    if arguments.each or any(is_set(name) for name in arguments.frames):
+        return _run_batch(arguments, settings)
+    if arguments.workers is not None or arguments.executor != "processes":
+        raise InputError(
+            "--workers and --executor are for sets of images, or several with --each; one scene is reconstructed by one process"
+        )
     check_output_folder(arguments.out, arguments.overwrite)
     frames = [load_frame(name) for name in arguments.frames]
-    boxes = _parse_boxes(arguments.box, frames)
+    prompts = parse_prompts(arguments.marks, frames)
     messages = Console(stderr=True, soft_wrap=True, highlight=False)
     with _show_progress(messages) as progress:
-        progress("masks", 0.0)
-        start = time.perf_counter()
-        observations = [mask_objects(frame, torch.Generator().manual_seed(arguments.seed), boxes) for frame in frames]
-        seconds = time.perf_counter() - start
-        checkpoint = arguments.out / CHECKPOINT_FOLDER
-        result = reconstruct_views(observations, _relate_cameras(frames), arguments.seed, progress, checkpoint=checkpoint)
-        if arguments.samples:
-            progress("shape samples", 0.9)
-            result = sample_shapes(result, arguments.samples, arguments.seed)
-        result = replace(result, seconds={"masks": seconds, **result.seconds})
+        result, scores = reconstruct_frames(arguments.frames, frames, prompts, arguments.out, settings, progress, messages)
+    _print_summary(Console(highlight=False), result, scores, arguments.out)
+    return 0
+
+
+def _run_batch(arguments: argparse.Namespace, settings: Settings) -> int:
+    """Every image for itself: see `batch.run_batch`."""
+    from invgraphics.commands.batch import run_batch
+
+    if arguments.marks:
+        raise InputError(
+            "--box and --click hold pixels of one image, and there are several; put boxes.json or mask.png into each frame folder"
+        )
+    images = [image for name in arguments.frames for image in (list_images(name) if is_set(name) else [name])]
+    return run_batch(images, arguments.out, settings, arguments.workers, arguments.executor)
+
+
+def reconstruct_frames(
+    names: Sequence[str],
+    frames: Sequence[FrameInput],
+    prompts: Sequence[Prompt] | None,
+    out: Path,
+    settings: Settings,
+    progress: Callable[[str, float], None],
+    messages: Console,
+) -> tuple[Reconstruction, list[ObjectResult]]:
+    """Segments and reconstructs the images of one scene and writes everything to a folder; the scores where the truth is known.
+
+    Args:
+        names: of the images, as `load_frame` takes them.
+        frames: the images.
+        prompts: what was marked on the only image; None where nothing was.
+        out: the folder; claimed once there are results.
+        settings: how.
+        progress: called with the name of a stage and the fraction done.
+        messages: gets what the user should know.
+    """
+    progress("masks", 0.0)
+    start = time.perf_counter()
+    segmented = [segment_frame(frame, prompts, settings.sam2, settings.seed) for frame in frames]
+    observations = [observation for observation, _ in segmented]
+    seconds = time.perf_counter() - start
+    checkpoint = out / CHECKPOINT_FOLDER
+    result = reconstruct_views(observations, _relate_cameras(frames), settings.seed, progress, checkpoint=checkpoint)
+    if settings.samples:
+        progress("shape samples", 0.9)
+        result = sample_shapes(result, settings.samples, settings.seed)
+    result = replace(result, seconds={"masks": seconds, **result.seconds})
+    messages.print("masks: " + "; ".join(dict.fromkeys(source for _, source in segmented)))
     for index, reason in sorted(result.left_out.items()):
         messages.print(f"{observations[0].object_names[index]} is left out: {reason}")
     for stage in result.history:
         if stage.stage.startswith("registration"):
             messages.print(f"{stage.stage}: {stage.outcome}")
-    masks_are_given = boxes is None and len(frames[0].observation.masks) > 0
-    scores = _score(arguments.frames[0], result, arguments.seed, messages) if masks_are_given else []
-    claim_output_folder(arguments.out, arguments.overwrite)
+    masks_are_given = prompts is None and len(frames[0].observation.masks) > 0
+    scores = _score(names[0], result, settings.seed, messages) if masks_are_given else []
+    _write(result, scores, out, settings.overwrite)
+    return result, scores
+
+
+def _write(result: Reconstruction, scores: Sequence[ObjectResult], out: Path, overwrite: bool) -> None:
+    """Puts results in the place of what an earlier run left."""
+    claim_output_folder(out, overwrite)
     by_mask = {score.mask_index: score.scores for score in scores if score.scores is not None}
     in_scene = {position: by_mask[index] for position, index in enumerate(result.mask_indices) if index in by_mask}
-    write_report(arguments.out / "report.html", result, render_pictures(result), in_scene)
-    save_reconstruction(result, arguments.out, {"objects": [describe_result(score) for score in scores]} if scores else None)
-    shutil.rmtree(arguments.out / CHECKPOINT_FOLDER)
-    _print_summary(Console(highlight=False), result, scores, arguments.out)
-    return 0
-
-
-def _parse_boxes(boxes: list[list[float]] | None, frames: Sequence[FrameInput]) -> Float[Tensor, "b 4"] | None:
-    if boxes is None:
-        return None
-    if len(frames) > 1:
-        raise InputError("--box holds pixels of one image, and there are several; put boxes.json or mask.png into each frame folder")
-    camera = frames[0].observation.camera
-    return parse_boxes(boxes, camera.height, camera.width, "--box")
+    write_report(out / "report.html", result, render_pictures(result), in_scene)
+    save_reconstruction(result, out, {"objects": [describe_result(score) for score in scores]} if scores else None)
+    shutil.rmtree(out / CHECKPOINT_FOLDER)
 
 
 def _relate_cameras(frames: Sequence[FrameInput]) -> Float[Tensor, "k 4 4"] | None:

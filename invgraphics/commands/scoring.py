@@ -5,7 +5,7 @@ import math
 import shutil
 import traceback
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -16,15 +16,20 @@ from grasp_sim.stability import measure_stability
 from invgraphics.agreement import measure_agreement, measure_penetration, measure_sinking
 from invgraphics.calibration import SpreadScores
 from invgraphics.commands.pictures import render_gallery_pictures
-from invgraphics.datasets import FrameInput, GroundTruth, load_frame, load_ground_truth
+from invgraphics.commands.pose_scoring import mark_pose_missing, score_poses
+from invgraphics.commands.prompting import load_segmenter, segment_frame
+from invgraphics.datasets import FrameInput, GroundTruth, PoseTruth, load_frame, load_pose_truth, place_surfaces
+from invgraphics.datasets.names import name_image
 from invgraphics.errors import InputError
 from invgraphics.evaluation import ObjectChecks, ObjectResult, describe_result, mark_missing, parse_result, score_objects, score_spreads
 from invgraphics.geometry.mesh import Mesh, is_closed, load_mesh
 from invgraphics.metrics import score_mesh
+from invgraphics.observation import Observation
 from invgraphics.output import save_reconstruction, write_json
+from invgraphics.pose_metrics import PoseResult, describe_pose, parse_pose_result
 from invgraphics.reconstruction import Reconstruction
 from invgraphics.report.gallery import GalleryPictures
-from invgraphics.segment import mask_objects
+from invgraphics.segment import find_boxes
 from optim.completion import build_candidates
 from optim.object_view import view_objects
 from optim.options import ReconstructionOptions
@@ -35,7 +40,7 @@ from renderers.protocol import Rendered, make_renderer
 
 RECORD = "evaluation.json"
 """File in an image's folder that says what came of it; written last."""
-_FAILURES = (ArithmeticError, LookupError, MemoryError, OSError, RuntimeError, ValueError)
+FAILURES = (ArithmeticError, LookupError, MemoryError, OSError, RuntimeError, ValueError)
 """What a frame may fail with and the others still be done. `InputError` is a ValueError."""
 
 
@@ -50,6 +55,12 @@ class Job:
     """Whether every completion that could have been chosen is scored, too."""
     samples: int = 0
     """Shape samples drawn of every object; 0 for none."""
+    poses: bool = True
+    """Whether models are laid over the reconstructions, and their poses scored."""
+    from_boxes: bool = False
+    """Whether objects are segmented inside the boxes of their masks, instead of taking the masks."""
+    sam2: Path | None = None
+    """Folder of the SAM 2 checkpoint that segments boxes; None for depth and GrabCut."""
 
 
 @dataclass(frozen=True)
@@ -66,6 +77,8 @@ class ImageResult:
     left_out: dict[int, str]
     pictures: dict[int, GalleryPictures]
     """By mask index."""
+    poses: list[PoseResult] = field(default_factory=list)
+    """Of the objects whose model the dataset publishes."""
     failure: str = ""
     """Empty, or how it failed: one line."""
     details: str = ""
@@ -77,48 +90,56 @@ def evaluate_image(image: str, job: Job) -> ImageResult:
 
     Runs on one thread, so that images can be spread over processes and the result is the same.
     """
-    truths: list[GroundTruth] = []
+    truths: list[PoseTruth] = []
     name = name_of(image)
     with one_thread():
         try:
-            truths = load_ground_truth(image)
+            truths = load_pose_truth(image)
             frame = load_frame(image)
             name = frame.observation.name
             result = _evaluate(image, frame, truths, job)
-        except _FAILURES as error:
-            result = fail(image, name, truths, _describe_error(error), traceback.format_exc())
+        except FAILURES as error:
+            result = fail(image, name, truths, describe_error(error), traceback.format_exc())
     _write_record(result, job.out / name)
     return result
 
 
-def fail(image: str, name: str, truths: Sequence[GroundTruth], reason: str, details: str = "") -> ImageResult:
+def fail(image: str, name: str, truths: Sequence[PoseTruth], reason: str, details: str = "") -> ImageResult:
     """The result of an image that could not be done."""
-    return ImageResult(image, mark_missing(name, truths, reason), {}, 0, {}, {}, reason, details)
+    poses = [mark_pose_missing(name, truth, reason) for truth in truths if truth.model is not None]
+    return ImageResult(image, mark_missing(name, place_surfaces(truths), reason), {}, 0, {}, {}, poses, reason, details)
 
 
 def read_record(out: Path, image: str) -> ImageResult | None:
     """What an earlier run recorded of an image, if it was done and nothing failed."""
+    folder = find_folder(out, image)
+    if folder is None:
+        return None
+    row = json.loads((folder / RECORD).read_text())
+    return None if row["failure"] else _parse_record(row)
+
+
+def find_folder(out: Path, image: str) -> Path | None:
+    """Where an image was recorded; None if it was not."""
     for folder in (out / name_of(image), out / name_of(image, with_number=True)):
-        if (folder / RECORD).is_file():
-            row = json.loads((folder / RECORD).read_text())
-            if row["image"] == image and not row["failure"]:
-                return _parse_record(row)
+        if (folder / RECORD).is_file() and json.loads((folder / RECORD).read_text())["image"] == image:
+            return folder
     return None
 
 
 def name_of(image: str, with_number: bool = False) -> str:
-    """The scene of a BOP image (`PATH:SCENE/IMAGE`), the folder of a frame; `with_number`, scene and image of a BOP image."""
+    """The folder's name of a frame, the scene's of an image of a set (`PATH:SCENE/IMAGE`); `with_number`, the image's number behind it."""
     if Path(image).is_dir():
         return Path(image).resolve().name
-    scene, _, number = image.rsplit(":", 1)[-1].partition("/")
-    return f"{scene}_{int(number):06d}" if with_number and number.isdigit() else scene
+    scene, _, number = image.rsplit(":", 1)[-1].rpartition("/")
+    return name_image(scene, int(number), alone=not with_number) if scene and number.isdigit() else number
 
 
-def _evaluate(image: str, frame: FrameInput, truths: list[GroundTruth], job: Job) -> ImageResult:
+def _evaluate(image: str, frame: FrameInput, pose_truths: list[PoseTruth], job: Job) -> ImageResult:
     name = frame.observation.name
     if len(frame.observation.masks) + len(frame.boxes) == 0:
         return ImageResult(image, [], {}, 0, {}, {})
-    observation = mask_objects(frame, torch.Generator().manual_seed(job.seed))
+    truths, observation = place_surfaces(pose_truths), _segment(frame, job)
     reconstruction = reconstruct(observation, seed=job.seed, options=job.options)
     if job.samples:
         reconstruction = sample_shapes(reconstruction, job.samples, job.seed)
@@ -146,7 +167,21 @@ def _evaluate(image: str, frame: FrameInput, truths: list[GroundTruth], job: Job
         for result in objects
     ]
     pictures = render_gallery_pictures(reconstruction, rendered, truths, meshes, job.out, name)
-    return ImageResult(image, objects, reconstruction.seconds, reconstruction.peak_memory_bytes, reconstruction.left_out, pictures)
+    poses = score_poses(frame.observation, pose_truths, meshes, reconstruction.left_out, job.seed) if job.poses else []
+    seconds, memory = reconstruction.seconds, reconstruction.peak_memory_bytes
+    return ImageResult(image, objects, seconds, memory, reconstruction.left_out, pictures, poses)
+
+
+def _segment(frame: FrameInput, job: Job) -> Observation:
+    """The image with its masks, or with what is found in their boxes. A mask without a pixel keeps its place in the count, empty."""
+    observation = frame.observation
+    if not job.from_boxes or len(observation.masks) == 0:
+        return segment_frame(frame, None, job.sam2, job.seed)[0]
+    seen = observation.masks.any(-1).any(-1)
+    masks = torch.zeros_like(observation.masks)
+    generator = torch.Generator().manual_seed(job.seed)
+    masks[seen] = load_segmenter(job.sam2).segment(observation, find_boxes(observation.masks[seen]), generator)
+    return observation.with_masks(masks, observation.object_names)
 
 
 def _list_unknown(name: str, reconstruction: Reconstruction, known: set[int]) -> list[ObjectResult]:
@@ -209,7 +244,8 @@ def _score_spreads(reconstruction: Reconstruction, truths: Sequence[GroundTruth]
     return score_spreads(truths, samples, scene.camera.T_camera_world, seed)
 
 
-def _describe_error(error: Exception) -> str:
+def describe_error(error: Exception) -> str:
+    """A failure in one line."""
     text = " ".join(str(error).split())
     return text if isinstance(error, InputError) else f"{type(error).__name__}: {text}"
 
@@ -229,8 +265,8 @@ def describe_image(result: ImageResult) -> dict[str, Any]:
 def _write_record(result: ImageResult, folder: Path) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     pictures = {str(index): [picture.image, picture.predicted, picture.truth] for index, picture in result.pictures.items()}
-    objects = [describe_result(row) for row in result.objects]
-    write_json(folder / RECORD, describe_image(result) | {"objects": objects, "pictures": pictures})
+    objects, poses = [describe_result(row) for row in result.objects], [describe_pose(row) for row in result.poses]
+    write_json(folder / RECORD, describe_image(result) | {"objects": objects, "poses": poses, "pictures": pictures})
 
 
 def _parse_record(row: Mapping[str, Any]) -> ImageResult:
@@ -240,4 +276,5 @@ def _parse_record(row: Mapping[str, Any]) -> ImageResult:
     }
     left_out = {int(index): reason for index, reason in row["left_out"].items()}
     objects = [parse_result(entry) for entry in row["objects"]]
-    return ImageResult(row["image"], objects, row["seconds"], row["peak_memory_bytes"], left_out, pictures)
+    poses = [parse_pose_result(entry) for entry in row["poses"]]
+    return ImageResult(row["image"], objects, row["seconds"], row["peak_memory_bytes"], left_out, pictures, poses)

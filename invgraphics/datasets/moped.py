@@ -128,9 +128,10 @@ def _read_trajectory(path: Path, number: int) -> Float[Tensor, "4 4"]:
     rows = lines[5 * number + 1 : 5 * number + 5]
     where = f"the camera of image {number} in {path}"
     try:
-        return parse_pose([[float(value) for value in row.split()] for row in rows], where)
+        values = np.array([[float(value) for value in row.split()] for row in rows]).reshape(4, 4)
     except ValueError as error:
         raise InputError(f"{where} is not there, or not four lines of four numbers after a line of heads") from error
+    return parse_pose(values, where)
 
 
 def _read_registration(folder: Path) -> Float[Tensor, "4 4"]:
@@ -151,6 +152,4 @@ def _read_surface(reference: Path) -> Mesh | None:
 
 
 def _read_points(path: Path) -> Float[Tensor, "p 3"] | None:
-    if not path.is_file():
-        return None
-    return read_points(path)
+    return read_points(path) if path.is_file() else None

@@ -6,7 +6,7 @@ A set is `KIND:PATH`, for example `fewsol:DIR`, or, for a BOP dataset, its folde
 """
 
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import MappingProxyType
@@ -75,9 +75,14 @@ def load_pose_truth(image: str | Path) -> list[PoseTruth]:
 
 def load_ground_truth(image: str | Path) -> list[GroundTruth]:
     """The true surfaces of an image's objects, as far as they are known."""
+    return place_surfaces(load_pose_truth(image))
+
+
+def place_surfaces(truths: Sequence[PoseTruth]) -> list[GroundTruth]:
+    """The surfaces of those objects whose model is known, in the camera frame."""
     return [
         GroundTruth(truth.mask_index, truth.name, truth.model.transformed(truth.T_camera_object), truth.T_camera_object)
-        for truth in load_pose_truth(image)
+        for truth in truths
         if truth.model is not None
     ]
 

@@ -45,25 +45,29 @@ def list_tum_images(folder: Path) -> list[tuple[str, str]]:
 
 def load_tum_image(folder: Path, scene: str, image: str) -> FrameInput:
     """Reads one image, without masks; all images of a sequence share its world."""
-    sequences = _list_sequences(folder)
-    name = choose_scene(list(sequences), scene, str(folder))
-    place = sequences[name]
-    pairs = _associate(place)
-    number = choose_number(sorted(pairs), image, str(place))
+    place, number, pairs = _locate(folder, scene, image)
     time, colour_path, depth_path = pairs[number]
     colour, raw = read_colour(colour_path), read_depth(depth_path)
     sizes = {str(colour_path): tuple(colour.shape[:2]), str(depth_path): raw.shape}
     camera, scale_m = _find_camera(place, sizes)
     depth, valid = parse_depth(raw, scale_m, str(depth_path), "the scale of TUM sequences")
     masks = torch.zeros(0, camera.height, camera.width, dtype=torch.bool)
-    observation = Observation(colour, depth, valid, masks, camera, name_image(name, number, alone=len(pairs) == 1))
+    observation = Observation(colour, depth, valid, masks, camera, name_image(place.resolve().name, number, alone=len(pairs) == 1))
     return FrameInput(observation, torch.zeros(0, 4), _find_pose(place / "groundtruth.txt", time))
 
 
 def load_tum_poses(folder: Path, scene: str, image: str) -> list[PoseTruth]:
     """None: the sequences tell where the camera was, and of no object."""
-    load_tum_image(folder, scene, image)
+    _locate(folder, scene, image)
     return []
+
+
+def _locate(folder: Path, scene: str, image: str) -> tuple[Path, int, dict[int, tuple[float, Path, Path]]]:
+    """The sequence's folder, the number of the image, and all of its images (see `_associate`)."""
+    sequences = _list_sequences(folder)
+    place = sequences[choose_scene(list(sequences), scene, str(folder))]
+    pairs = _associate(place)
+    return place, choose_number(sorted(pairs), image, str(place)), pairs
 
 
 def _list_sequences(folder: Path) -> dict[str, Path]:

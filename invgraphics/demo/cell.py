@@ -14,6 +14,7 @@ from grasp_sim.solids import PlacedSolid
 from grasp_sim.world import World
 from invgraphics.camera import Camera
 from invgraphics.demo.film import Film, scale_camera
+from invgraphics.demo.recorder import MotionRecorder
 from invgraphics.demo.table import LIGHTING
 from invgraphics.grasp import Grasp
 from invgraphics.scene import Scene
@@ -153,17 +154,36 @@ def open_planning_world(objects: Sequence[PlacedSolid], cell: RobotCell, T_world
 
 
 def carry_out(
-    world: World, target: int, grasp: Grasp, plan: PickPlan, cell: RobotCell, camera: Camera, progress: Callable[[float], None]
+    world: World,
+    target: int,
+    grasp: Grasp,
+    plan: PickPlan,
+    cell: RobotCell,
+    camera: Camera,
+    progress: Callable[[float], None],
+    record: Callable[[int], MotionRecorder] | None = None,
 ) -> tuple[ExecutionReport, list[tuple[UInt8[np.ndarray, "h w 3"], str]], Film]:
-    """Executes a planned grasp in the true world (base frame); returns what happened, a picture of each phase, and the film of it all."""
+    """Executes a planned grasp in the true world (base frame); returns what happened, a picture of each phase, and the film of it all.
+
+    `record` makes, given the robot's body, a recorder that is told of every step and phase.
+    """
     film: list[tuple[np.ndarray, str]] = []
+    robot = cell.add_to(world, np.eye(4))
+    recorder = None if record is None else record(robot)
+    moving = Film(world, scale_camera(camera, FILM_WIDTH / camera.width), seconds=FILM_SECONDS)
 
     def observe(phase: Phase) -> None:
         film.append((world.render(camera, lighting=LIGHTING).colour, phase.value))
         progress(len(film) / len(Phase))
+        if recorder is not None:
+            recorder.mark(phase.value)
 
-    moving = Film(world, scale_camera(camera, FILM_WIDTH / camera.width), seconds=FILM_SECONDS)
-    twins = make_twins(Simulation(world, moving.step), cell.add_to(world, np.eye(4)), cell, grasp)
+    def on_step() -> None:
+        moving.step()
+        if recorder is not None:
+            recorder.step()
+
+    twins = make_twins(Simulation(world, on_step), robot, cell, grasp)
     watch = SimulatedWatch(world, target)
     report = execute_pick(plan, grasp.preshape, grasp.closed, twins.arm, twins.hand, watch, observer=observe)
     return report, film, moving

@@ -17,7 +17,7 @@ from invgraphics.camera import Camera
 from invgraphics.datasets import load_frame
 from invgraphics.demo.cell import PARKED, RobotCell, Selection, base_in_scene, build_cell, make_twins, select_grasp
 from invgraphics.demo.film import Film, save_film, scale_camera
-from invgraphics.demo.run import CAMERA, SEARCH
+from invgraphics.demo.run import CAMERA
 from invgraphics.demo.table import Photograph, place_camera, settle_toys, take_photograph, write_frame
 from invgraphics.demo.toys import TOYS, Toy
 from invgraphics.errors import InputError
@@ -33,6 +33,8 @@ SPOTS = tuple(np.array([x, y]) for y in (0.45, 0.6) for x in (0.2, 0.02, -0.16))
 """Where objects are put down, in this order: beside the scene, out of the camera's sight; base frame, metres."""
 WAITING = PARKED - np.array([1.6, 0.0, 0.0, 0.0, 0.0, 0.0])
 """Where the arm waits: turned away from what the camera sees (radians)."""
+CLEAR_SEARCH = SearchSettings(batch=24, batches=3, finalists=5, final_trials=8, together=True)
+"""One grasp is wanted of a look, of any object; others stand by where the arm cannot do the best."""
 FILM_SECONDS = 0.25
 """Between two pictures of the film."""
 _SPOT_RADIUS = 0.08
@@ -125,15 +127,16 @@ def clear_table(
     seed: int,
     progress: Progress,
     toys: tuple[Toy, ...] = TOYS,
-    search: SearchSettings = SEARCH,
+    search: SearchSettings = CLEAR_SEARCH,
     perceive: Perception | None = None,
     disturb: Callable[[World, tuple[int, ...]], None] = lambda world, bodies: None,
     processes: int | None = None,
+    film_seconds: float = FILM_SECONDS,
 ) -> ClearResult:
     """Clears the table; writes a folder for every look, `clear.json` and, where the arm moved, the film `clear.webp` to the folder `out`.
 
     It ends when no object is seen any more, or two attempts in a row have failed. `disturb` may change the settled table;
-    `processes` are those of the search, one for each core if not given.
+    `processes` are those of the search, one for each core if not given; `film_seconds` are between two pictures of the film.
     """
     generator = np.random.default_rng(seed)
     with World() as world, TrialPool(processes) as pool:
@@ -141,12 +144,12 @@ def clear_table(
         bodies = settle_toys(world, toys, out / "truth", generator)
         disturb(world, bodies)
         robot = build_cell(out / "truth", WAITING)
-        film = Film(world, scale_camera(place_camera(*_FILM_CAMERA), _FILM_SCALE), seconds=FILM_SECONDS)
+        film = Film(world, scale_camera(place_camera(*_FILM_CAMERA), _FILM_SCALE), seconds=film_seconds)
         cell = _Cell(world, toys, bodies, place_camera(*CAMERA), robot, robot.add_to(world, np.eye(4)), generator, film)
         attempts, ended = _attempt_all(cell, out, seed, search, perceive or perceive_reconstruction, pool, progress)
         placed = tuple(toys[bodies.index(body)].name for body in cell.placed)
     if film.frames:
-        save_film(film.frames, FILM_SECONDS / 3, out / "clear.webp")
+        save_film(film.frames, film_seconds / 3, out / "clear.webp")
     result = ClearResult(tuple(toy.name for toy in toys), tuple(attempts), placed, ended)
     write_json(out / "clear.json", describe_clear(result, seed))
     return result

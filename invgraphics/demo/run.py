@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from jaxtyping import Float
 
 from grasp_sim.hands import Hand
 from grasp_sim.search import SearchResult, SearchSettings, search_grasps
@@ -19,6 +20,7 @@ from invgraphics.commands.pictures import render_pictures
 from invgraphics.datasets import GroundTruth, load_frame
 from invgraphics.demo.cell import RobotCell, Selection, base_in_scene, build_cell, carry_out, select_grasp
 from invgraphics.demo.film import encode_film
+from invgraphics.demo.recorder import MotionRecorder
 from invgraphics.demo.table import place_camera, settle_toys, take_photograph, true_meshes, write_frame
 from invgraphics.demo.toys import TOYS, Toy
 from invgraphics.evaluation import ObjectResult, describe_result, score_objects
@@ -26,6 +28,7 @@ from invgraphics.geometry.mesh import load_mesh
 from invgraphics.grasp import save_search
 from invgraphics.output import save_reconstruction, write_json
 from invgraphics.reconstruction import Reconstruction
+from invgraphics.recorded_motion import save_motion
 from invgraphics.report import GraspReport, write_report
 from invgraphics.segment import mask_objects
 from optim.reconstruct import reconstruct
@@ -104,7 +107,7 @@ def run_demo(
             T_world_base = base_in_scene(reconstruction.scene, camera.T_world_camera)
             selection = select_grasp(solids, search.grasps, cell, T_world_base, generator, told)
         with stages.stage("execute") as told:
-            target, execution, film, moving = _execute(world, bodies, reconstruction, selection, cell, told)
+            target, execution, film, moving = _execute(world, bodies, reconstruction, selection, cell, T_world_base, out, told)
     with stages.stage("report"):
         drawn = render_grasps(reconstruction.scene, search.grasps, cell.hand)
         grasp = GraspReport(search.grasps, film, execution.message, execution.outcome is Outcome.HELD, moving, drawn)
@@ -182,9 +185,14 @@ def _execute(
     reconstruction: Reconstruction,
     selection: Selection,
     cell: RobotCell,
+    T_world_base: Float[np.ndarray, "4 4"],
+    out: Path,
     progress: Callable[[float], None],
 ) -> tuple[str, ExecutionReport, list, bytes]:
-    """Name of the target, what happened, its phases in pictures, and its film (WebP); on the true scene."""
+    """Name of the target, what happened, its phases in pictures, and its film (WebP); on the true scene.
+
+    The motion is written beside the reconstruction, in whose world the base stands at `T_world_base`.
+    """
     if selection.grasp is None or selection.plan is None:
         reasons = sorted({unreachable.reason.value for _, unreachable in selection.skipped})
         outcome = Outcome.UNREACHABLE if reasons else Outcome.NOTHING_GRASPABLE
@@ -194,7 +202,16 @@ def _execute(
     target = bodies[reconstruction.mask_indices[selection.grasp.object_index]]
     centre = world.centre_of_mass(target)
     film_camera = place_camera(tuple(centre + FILM_EYE), tuple(centre + FILM_TARGET))
-    report, film, moving = carry_out(world, target, selection.grasp, selection.plan, cell, film_camera, progress)
+    seen = {k: bodies[index] for k, index in enumerate(reconstruction.mask_indices)}
+    recorders: list[MotionRecorder] = []
+
+    def record(robot: int) -> MotionRecorder:
+        recorders.append(MotionRecorder(world, robot, seen))
+        return recorders[-1]
+
+    report, film, moving = carry_out(world, target, selection.grasp, selection.plan, cell, film_camera, progress, record)
+    places = {k: each.T_world_object.double().numpy() for k, each in enumerate(reconstruction.scene.objects)}
+    save_motion(recorders[0].motion(cell.urdf, T_world_base, places, report.message), out / "reconstruction")
     return item.name, report, film, encode_film(moving.frames, _FILM_FRAME_SECONDS)
 
 

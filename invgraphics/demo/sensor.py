@@ -41,6 +41,12 @@ def add_depth_noise(depth: Float[np.ndarray, "h w"], noise: StereoNoise, generat
     return np.where(lost, 0, np.round(noisy / noise.unit)).astype(np.uint16)
 
 
+def see_as_stereo(depth: Float[np.ndarray, "h w"], generator: np.random.Generator) -> Float[np.ndarray, "h w"]:
+    """The depth image (m, 0 = nothing) as a stereo camera of the usual make sees it, in metres: a `Sensor` for `grasp_sim.clutter`."""
+    noise = StereoNoise()
+    return add_depth_noise(depth, noise, generator) * noise.unit
+
+
 def add_colour_noise(colour: UInt8[np.ndarray, "h w 3"], noise: StereoNoise, generator: np.random.Generator) -> UInt8[np.ndarray, "h w 3"]:
     """The colour image with the sensor's read noise."""
     noisy = colour + noise.colour_sigma * generator.standard_normal(colour.shape)

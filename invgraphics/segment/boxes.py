@@ -6,12 +6,12 @@ import cv2
 import numpy as np
 import torch
 from jaxtyping import Bool, Float
-from scipy.spatial import cKDTree
 from torch import Tensor
 
 from invgraphics.geometry.mesh import srgb_from_linear
 from invgraphics.observation import Observation
 from invgraphics.plane import SupportPlane, find_support_plane
+from invgraphics.segment.refine import resolve_conflicts
 from invgraphics.segment.surface import (
     LARGEST_STEP,
     compute_heights,
@@ -42,6 +42,8 @@ class Segmenter(Protocol):
 class DepthColourSegmenter:
     """Needs no weights: see `segment_boxes`."""
 
+    name = "depth and GrabCut"
+
     def segment(self, observation: Observation, boxes: Float[Tensor, "n 4"], generator: torch.Generator) -> Bool[Tensor, "n h w"]:
         """See `Segmenter.segment`."""
         return segment_boxes(observation, boxes, find_plane_around_boxes(observation, boxes, generator))
@@ -62,7 +64,7 @@ def segment_boxes(observation: Observation, boxes: Float[Tensor, "n 4"], plane: 
         window = _box_window(box, height, width)
         mask[:] = segment_window(image, _exclude_intruders(trimap, parts, window), window)
     points = observation.camera.unproject(observation.depth).cpu().numpy()
-    return torch.from_numpy(_resolve_conflicts(masks, points)).to(observation.depth.device)
+    return torch.from_numpy(resolve_conflicts(masks, points)).to(observation.depth.device)
 
 
 def find_plane_around_boxes(observation: Observation, boxes: Float[Tensor, "n 4"], generator: torch.Generator) -> SupportPlane | None:
@@ -145,27 +147,3 @@ def _run_grabcut(image: np.ndarray, labels: np.ndarray) -> None:
         return
     cv2.setRNGSeed(0)
     cv2.grabCut(image, labels, None, np.zeros((1, 65)), np.zeros((1, 65)), _GRABCUT_STEPS, cv2.GC_INIT_WITH_MASK)
-
-
-def _resolve_conflicts(masks: np.ndarray, points: np.ndarray) -> np.ndarray:
-    """Masks made disjoint: a pixel claimed by several goes to the one whose undisputed points are nearest to it in space.
-
-    A mask that is nearly all disputed (a thing inside another's box) keeps what it claims.
-    """
-    claims = masks.sum(0)
-    shares = [(mask & (claims > 1)).sum() / max(mask.sum(), 1) for mask in masks]
-    masks = masks.copy()
-    for index in sorted(range(len(masks)), key=lambda k: masks[k].sum()):
-        if shares[index] > 0.8:
-            masks[[k for k in range(len(masks)) if k != index]] &= ~masks[index]
-    disputed = masks.sum(0) > 1
-    if not disputed.any():
-        return masks
-    distances = np.stack([_distance_to(points[mask & ~disputed], points[disputed]) for mask in masks])
-    owner = np.where(masks[:, disputed], distances, np.inf).argmin(0)
-    masks[:, disputed] &= owner == np.arange(len(masks))[:, None]
-    return masks
-
-
-def _distance_to(cloud: np.ndarray, points: np.ndarray) -> np.ndarray:
-    return cKDTree(cloud).query(points)[0] if len(cloud) else np.full(len(points), np.finfo(np.float32).max)

@@ -87,21 +87,22 @@ class DepthColourPrompts:
         return set(self._parts[points[:, 1], points[:, 0]].tolist()) - {0}
 
     def _choose_window(self, prompt: Prompt, inside: Int[np.ndarray, "k 2"], clicked: set[int]) -> tuple[slice, slice]:
-        """Rows and columns of the box; else around the clicked surfaces, or the clicks where there are none."""
+        """Rows and columns of the box, widened to surfaces that were clicked beside it; without a box, around what was clicked."""
         height, width = self._parts.shape
-        if prompt.box is not None:
-            low, high = np.floor(prompt.box[:2]).astype(int), np.ceil(prompt.box[2:]).astype(int)
-        elif clicked:
-            rows, columns = np.nonzero(np.isin(self._parts, sorted(clicked)))
-            low, high = np.array([columns.min(), rows.min()]), np.array([columns.max(), rows.max()]) + 1
-            reach = int(_REACH * (high - low).max())
-            low, high = low - reach, high + reach
-        elif len(inside):
-            low, high = inside.min(0) - _BLIND_REACH, inside.max(0) + _BLIND_REACH
-        else:
+        if prompt.box is None and not len(inside):
             raise InputError("nothing is marked: give a box, or a point on the object")
-        low, high = np.clip(low, 0, [width - 1, height - 1]), np.clip(high, 1, [width, height])
-        return slice(int(low[1]), int(max(high[1], low[1] + 1))), slice(int(low[0]), int(max(high[0], low[0] + 1)))
+        bounds = [np.concatenate([np.floor(prompt.box[:2]), np.ceil(prompt.box[2:])])] if prompt.box is not None else []
+        beside = not bounds or ((inside < bounds[0][:2]) | (inside >= bounds[0][2:])).any()
+        if beside and clicked:
+            rows, columns = np.nonzero(np.isin(self._parts, sorted(clicked)))
+            surface = np.array([columns.min(), rows.min(), columns.max() + 1, rows.max() + 1])
+            reach = 0 if bounds else int(_REACH * (surface[2:] - surface[:2]).max())
+            bounds.append(surface + reach * np.array([-1, -1, 1, 1]))
+        elif beside:
+            bounds.append(np.concatenate([inside.min(0) - _BLIND_REACH, inside.max(0) + _BLIND_REACH]))
+        low = np.clip(np.min(bounds, axis=0)[:2], 0, [width - 1, height - 1]).astype(int)
+        high = np.maximum(np.clip(np.max(bounds, axis=0)[2:], 1, [width, height]).astype(int), low + 1)
+        return slice(int(low[1]), int(high[1])), slice(int(low[0]), int(high[0]))
 
 
 def _to_pixels(points: tuple[tuple[float, float], ...], width: int, height: int) -> Int[np.ndarray, "k 2"]:

@@ -14,6 +14,7 @@ from invgraphics.errors import InputError
 from invgraphics.observation import Observation
 from invgraphics.segment.clicks import Prompt, PromptSegmenter
 
+Number = float | int
 MOST_OBJECTS = 255
 """That an 8-bit mask.png can number."""
 
@@ -61,7 +62,7 @@ class MaskEditor:
         """Takes an object away; those after it move up."""
         self._commit(self.objects[:index] + self.objects[index + 1 :])
 
-    def set_box(self, index: int, box: Sequence[float]) -> None:
+    def set_box(self, index: int, box: Sequence[Number]) -> None:
         """Segments the object anew inside a box: x0, y0, x1, y1, any two corners; pixel k reaches from k to k + 1.
 
         Raises `InputError` where less than a pixel of the image is in it.
@@ -73,7 +74,7 @@ class MaskEditor:
             raise InputError(f"the box {x0:.0f} {y0:.0f} {x1:.0f} {y1:.0f} holds less than a pixel; drag from one corner to the other")
         self._segment(index, replace(self.objects[index].prompt, box=(x0, y0, x1, y1)))
 
-    def click(self, index: int, x: float, y: float, inside: bool = True) -> None:
+    def click(self, index: int, x: Number, y: Number, inside: bool = True) -> None:
         """Segments the object anew, knowing that this point is on it, or is not."""
         prompt, point = self.objects[index].prompt, (float(x), float(y))
         if inside:
@@ -83,7 +84,7 @@ class MaskEditor:
         else:
             raise InputError("nothing is marked yet from which a point could be taken away; click on the object first, or draw its box")
 
-    def paint(self, index: int, path: Sequence[tuple[float, float]], radius: float, erase: bool = False) -> None:
+    def paint(self, index: int, path: Sequence[tuple[Number, Number]], radius: Number, erase: bool = False) -> None:
         """Puts the pixels within `radius` of a path into the object, or takes them out; segmenting again leaves them so."""
         stroke = self._draw_stroke(path, radius)
         item = self.objects[index]
@@ -135,7 +136,7 @@ class MaskEditor:
         segmented = self.segmenter.segment_prompt(self.observation, asked)
         self._change(index, replace(item, prompt=asked, segmented=segmented))
 
-    def _draw_stroke(self, path: Sequence[tuple[float, float]], radius: float) -> Bool[Tensor, "h w"]:
+    def _draw_stroke(self, path: Sequence[tuple[Number, Number]], radius: Number) -> Bool[Tensor, "h w"]:
         canvas = np.zeros(tuple(self.observation.depth.shape), np.uint8)
         points = np.round(np.array(path, dtype=float).reshape(-1, 1, 2)).astype(np.int32)
         cv2.polylines(canvas, [points], isClosed=False, color=1, thickness=max(1, round(2 * radius)))

@@ -15,8 +15,8 @@ from invgraphics.segment.surface import compute_heights, compute_rise, find_risi
 
 _NEXT, _SAME = 0.02, 0.012
 """Differences in chromaticity: between neighbouring pixels of one thing (8-bit rounding in dark places), between parts of one thing."""
-_SMALLEST_AREA = 3e-4
-"""Visible pixels of a thing, as a share of the image's."""
+_SMALLEST_AREA, _SMALLEST_GREY = 3e-4, 1e-3
+"""Visible pixels of a thing, as a share of the image's; of a part that has the ground's colour."""
 _SPECK = 30
 """Pixels below which a part is noise."""
 _PATCH, _DENSE = 11, 0.7
@@ -37,7 +37,7 @@ def propose_plain_masks(observation: Observation, plane: SupportPlane) -> Bool[T
     ground = np.median(chromaticity[plane.inliers.cpu().numpy()], axis=0)
     coloured = np.abs(chromaticity - ground).max(-1) > _SAME
     fewest = _SMALLEST_AREA * valid.size
-    foreground = valid & (_open(coloured) | _keep_parts(~coloured & _find_dense(rising), fewest))
+    foreground = valid & (_open(coloured) | _keep_parts(~coloured & _find_dense(rising), _SMALLEST_GREY * valid.size))
     masks = [mask for mask in _join_parts(_label_alike(foreground, chromaticity), chromaticity) if mask.sum() >= fewest]
     masks = sorted((mask for mask in masks if rising[mask].mean() > _LEAST_RISE), key=np.sum, reverse=True)
     found = torch.from_numpy(np.stack(masks)) if masks else torch.zeros(0, *valid.shape, dtype=torch.bool)

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import cv2
 import numpy as np
 import torch
-from jaxtyping import Bool, Float
+from jaxtyping import Bool
 from torch import Tensor
 
 from invgraphics.datasets.checks import make_disjoint
@@ -13,6 +13,7 @@ from invgraphics.observation import Observation
 from invgraphics.plane import SupportPlane
 from invgraphics.segment.boxes import segment_boxes
 from invgraphics.segment.parts import merge_rims
+from invgraphics.segment.refine import find_boxes
 from invgraphics.segment.surface import LARGEST_STEP, compute_heights, compute_rise, find_rising, invert_depth, label_connected
 from invgraphics.transforms import transform_points
 
@@ -67,20 +68,10 @@ def _refine(observation: Observation, plane: SupportPlane, parts: list[np.ndarra
     Where colour leads far away from what the depth says, the part stays as it was.
     """
     given = torch.from_numpy(np.stack(parts)) if parts else torch.zeros(0, *observation.depth.shape, dtype=torch.bool)
-    refined = segment_boxes(observation, _find_boxes(given), plane).cpu()
+    refined = segment_boxes(observation, find_boxes(given, _BOX_MARGIN_PIXELS), plane).cpu()
     kept, before, after = (given & refined).sum((1, 2)), given.sum((1, 2)), refined.sum((1, 2))
     agrees = (kept > _LEAST_KEPT * before) & (after < _LARGEST_GROWTH * before)
     return make_disjoint(torch.where(agrees[:, None, None], refined, given)).to(observation.depth.device)
-
-
-def _find_boxes(masks: Bool[Tensor, "n h w"]) -> Float[Tensor, "n 4"]:
-    """The boxes around masks, a few pixels wider."""
-    height, width = masks.shape[1:]
-    boxes = torch.zeros(len(masks), 4)
-    for box, mask in zip(boxes, masks, strict=True):
-        v, u = torch.nonzero(mask, as_tuple=True)
-        box[:] = torch.stack([u.min(), v.min(), u.max() + 1, v.max() + 1]) + torch.tensor([-1, -1, 1, 1]) * _BOX_MARGIN_PIXELS
-    return torch.minimum(boxes.clamp(min=0), torch.tensor([width, height, width, height], dtype=boxes.dtype))
 
 
 def _find_carried(world: np.ndarray, inliers: np.ndarray) -> np.ndarray:

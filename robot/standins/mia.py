@@ -17,7 +17,7 @@ import tty
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import Enum
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import numpy as np
 
@@ -50,6 +50,7 @@ _GRASP = re.compile(r"@AG([CPLST])([aAM])(\d{3})(\d{2})\.{6}")
 _REFERENCE = re.compile(r"@([123])G([CPLST])([+-]\d{3})([+-]\d{3})\+(\d{3})")
 
 
+@runtime_checkable
 class MotorPlant(Protocol):
     """What the hand's controller moves."""
 
@@ -68,6 +69,7 @@ class MiaFault(Enum):
     CORRUPTED = "changes a bit in a share `amount` of the lines"
     NOISE = "puts random bytes between a share `amount` of the lines"
     WRONG_STREAM = "sends speeds where positions were asked for"
+    NO_GAUGES = "sends positions and currents, but no strain gauges"
     FROZEN = "sends the same positions for ever"
     DEAF = "acknowledges motion commands, and does not move"
     UNACKNOWLEDGED = "does not acknowledge motion commands, and does not move"
@@ -110,6 +112,7 @@ class MiaStandIn:
         self._motors: dict[str, MotorState] = dict(self.plant.advance(0.0, {}))
         self._lock, self._closing = threading.RLock(), threading.Event()
         self._outgoing: list[_Line] = []
+        self._shown = [0.0, 0.0, 0.0]
         self._incoming = bytearray()
 
     def __enter__(self) -> "MiaStandIn":
@@ -168,18 +171,18 @@ class MiaStandIn:
             with self._lock:
                 if MiaFault.UNPLUGGED in self._faults:
                     return
-                self._receive(now)
+                self._receive()
                 self._motors = dict(self.plant.advance(now - last, self._obeyed_drives()))
                 self._send_next_stream(now)
                 self._deliver(now)
             last = now
 
-    def _receive(self, now: float) -> None:
+    def _receive(self) -> None:
         self._incoming += _read(self._master)
         while (end := self._incoming.find(b"*\r")) >= 0:
             data, self._incoming = bytes(self._incoming[:end]), self._incoming[end + 2 :]
             if len(data) + 2 == _COMMAND_BYTES and data.isascii():
-                self._obey(data.decode("ascii"), now)
+                self._obey(data.decode("ascii"), time.monotonic())
             else:
                 self.misunderstood.append(data)
 
@@ -234,7 +237,8 @@ class MiaStandIn:
         letter = self._state.streams[self._state.turn]
         if letter == "P" and MiaFault.WRONG_STREAM in self._faults:
             letter = "S"
-        self._queue(now, _format(_PREFIXES[letter], self._values(letter)))
+        if not (letter == "A" and MiaFault.NO_GAUGES in self._faults):
+            self._queue(now, _format(_PREFIXES[letter], self._values(letter)))
 
     def _values(self, letter: str) -> list[float]:
         states = [self._motors[name] for name in _NAMES.values()]

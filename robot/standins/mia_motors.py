@@ -48,9 +48,9 @@ class BlockableMotors:
         self._states = {name: MotorState((counts or {}).get(name, 0.0)) for name in _LIMITS}
         self._blocks: dict[str, float] = {}
 
-    def block(self, motor: str, at: float) -> None:
+    def block(self, motor: str, at: float | int) -> None:
         """Something stands in a motor's way at a position (counts), in the direction away from zero."""
-        self._blocks[motor] = at
+        self._blocks[motor] = float(at)
 
     def unblock(self, motor: str) -> None:
         """What stood in its way has gone."""

@@ -114,7 +114,7 @@ class Controller:
         registers = self.registers.int_in if match[1] == "int" else self.registers.double_in
         registers[int(match[2])] = value
         if match[1] == "int" and self._script is not None and int(match[2]) == self._script.command_register:
-            self._last_write = self.timestamp
+            self._last_write = time.monotonic()
 
     def note_command(self, number: int) -> None:
         """Keeps a record of a command that arrived, whether or not the script will take it."""
@@ -132,7 +132,7 @@ class Controller:
             return
         offset = _OFFSET.search(text)
         self._script = ControlScript(self.registers, self.arm, self.tool, int(offset[1]) if offset else 0, self.protective_stop)
-        self._last_write = self.timestamp
+        self._last_write = time.monotonic()
         self.runtime = RuntimeState.PLAYING
         self.note("program", name[1])
 
@@ -220,7 +220,7 @@ class Controller:
 
     def _run_script(self, script: ControlScript) -> None:
         period = script.watchdog_period
-        if period is not None and self.timestamp - self._last_write > period:
+        if period is not None and time.monotonic() - self._last_write > period:
             self.stop_program("watchdog")
         elif not script.cycle():
             self.stop_program("stop script")

@@ -29,8 +29,10 @@ from robot.ur_states import RobotMode, SafetyBits
 Q_START = np.array([np.pi, -1.9, 1.9, -np.pi / 2, -np.pi / 2, 6.27])
 SPEED = SpeedLimits(joint_share=0.3, tool=0.5)
 PAYLOAD = 0.6
-_INJECTED_AFTER = 0.25
-"""Seconds of motion before the fault."""
+_INJECTED_AFTER = 30
+"""Setpoints before the fault."""
+_MOVES_WITHIN = 10.0
+"""Seconds in which a motion must have begun."""
 _WATCHED_AFTER = 0.2
 """Seconds for which commands are looked for after the driver has given up."""
 _STILL = 0.01
@@ -91,9 +93,10 @@ def plan_motion(q_from: np.ndarray = Q_START) -> Trajectory:
     return SPEED.slow_down(path, UR5_LIMITS)
 
 
-def settings_for(address: str) -> UR5Settings:
-    """Of the driver."""
-    return UR5Settings(address, speed=SPEED, payload=PAYLOAD, centre_of_gravity=(0.0, 0.0, 0.06), connect_seconds=1.2)
+def settings_for(address: str, patient: bool = True) -> UR5Settings:
+    """Of the driver; `patient` with a machine that is so busy that it misses deadlines by itself."""
+    patience = {"stale_after": 0.6, "watchdog_frequency": 1.5, "connect_seconds": 4.0} if patient else {"connect_seconds": 4.0}
+    return UR5Settings(address, speed=SPEED, payload=PAYLOAD, centre_of_gravity=(0.0, 0.0, 0.06), **patience)
 
 
 @contextlib.contextmanager
@@ -108,16 +111,16 @@ def open_bench(identity: Identity | None = None) -> Iterator[Bench]:
                 bench.driver.close()
 
 
-def run_fault(fault: ArmFault) -> ArmOutcome:
+def run_fault(fault: ArmFault, patient: bool = True) -> ArmOutcome:
     """Connects, moves, injects, and watches what the stand-in receives and how the arm moves."""
     with open_bench(fault.identity) as bench:
         fault.prepare(bench)
         injected: list[float] = []
         stop: MotionStoppedError | None = None
-        timer = threading.Timer(_INJECTED_AFTER, _inject, (fault, bench, injected))
+        injector = threading.Thread(target=_inject, args=(fault, bench, injected), daemon=True)
         try:
-            bench.driver = UR5(settings_for(bench.stand_in.address))
-            timer.start()
+            bench.driver = UR5(settings_for(bench.stand_in.address, patient))
+            injector.start()
             bench.driver.follow(plan_motion(), fault.until)
         except MotionStoppedError as caught:
             stop = caught
@@ -127,7 +130,15 @@ def run_fault(fault: ArmFault) -> ArmOutcome:
         return _describe(bench.controller, injected[0] if injected else None, gave_up, stop)
 
 
+def wait_for_motion(bench: Bench) -> None:
+    """Until the arm is on its way."""
+    end = time.monotonic() + _MOVES_WITHIN
+    while sum(record.kind == "motion" for record in bench.controller.records) < _INJECTED_AFTER and time.monotonic() < end:
+        time.sleep(0.005)
+
+
 def _inject(fault: ArmFault, bench: Bench, injected: list[float]) -> None:
+    wait_for_motion(bench)
     if fault.inject is not None:
         inject = fault.inject
         injected.append(bench.stand_in.inject(lambda: inject(bench)))

@@ -96,8 +96,8 @@ def build_grasps() -> list[Grasp]:
 def write_output(out: Path, with_plane: bool = True, with_samples: bool = False) -> Scene:
     """Writes an output folder, grasps included, as `reconstruct` and `grasp` do."""
     scene = build_scene(with_plane)
-    blank = torch.zeros(48, 64)
-    observation = Observation(torch.zeros(48, 64, 3), blank, blank > 0, torch.zeros(3, 48, 64, dtype=torch.bool), scene.camera, "made up")
+    depth, grey = torch.full((48, 64), 0.6), torch.full((48, 64, 3), 0.3)
+    observation = Observation(grey, depth, depth > 0, torch.zeros(0, 48, 64, dtype=torch.bool), scene.camera, "made up")
     meshes = [item.mesh for item in scene.objects]
     samples = tuple((Mesh(mesh.vertices, mesh.faces), Mesh(1.1 * mesh.vertices, mesh.faces)) for mesh in meshes) if with_samples else ()
     spread = tuple(torch.linspace(0.0, 0.01, len(mesh.vertices)) for mesh in meshes) if with_samples else ()

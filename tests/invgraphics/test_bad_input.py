@@ -185,7 +185,7 @@ def test_damaged_frame(case: str, tmp_path: Path, capsys: pytest.CaptureFixture[
         (("nowhere:000001/0",), ("no such dataset folder: nowhere",)),
         (("{frame}/rgb.png",), ("no such frame folder", "rgb.png")),
         (("{frame}:000001/0",), ("is not a BOP dataset", "scene_camera.json")),
-        (("frames:{frame}",), ("is a set of frames", "name one image")),
+        (("frames:{frame}",), ("holds no frame folders", "each must have")),
         (("{frame}", "--box", "10", "10", "400", "50"), ("box 0 of --box", "outside the image")),
         (("{frame}", "--box", "50", "10", "10", "50"), ("box 0 of --box", "inverted")),
         (("{frame}", "--box", "50", "10", "10"), ("--box", "expected 4 arguments")),

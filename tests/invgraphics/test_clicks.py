@@ -38,6 +38,14 @@ def test_a_box_gives_the_ball_in_it() -> None:
     assert iou(segment(Tabletop(), Prompt(box=tuple(find_box(mask.numpy())))), mask) > 0.9
 
 
+def test_a_click_beside_the_box_widens_it() -> None:
+    first, second = Tabletop().observe().masks
+    box = tuple(find_box(first.numpy()))
+    assert not (segment(Tabletop(), Prompt(box=box)) & second).any()
+    both = segment(Tabletop(), Prompt(box=box, inside=(centre(second),)))
+    assert (both & second).sum() > 0.85 * second.sum()
+
+
 def test_a_click_outside_takes_away_what_hangs_on() -> None:
     first, second = TOUCHING.observe().masks
     both = segment(TOUCHING, Prompt(inside=(centre(first), centre(second))))

@@ -1,0 +1,1 @@
+"""What `invgraphics benchmark WHAT` measures, a module for each."""

@@ -1,0 +1,248 @@
+"""`invgraphics execute OUT`: a grasp of a reconstructed scene planned, checked and rehearsed; with the flag, carried out by the arm."""
+
+import argparse
+import time
+from contextlib import ExitStack
+from datetime import UTC, datetime
+from pathlib import Path
+
+import numpy as np
+from jaxtyping import Float
+from rich.console import Console
+from rich.table import Table
+
+from invgraphics.commands.demo import show_progress
+from invgraphics.demo.cell import PARKED
+from invgraphics.demo.clear import SPOTS
+from invgraphics.errors import InputError
+from invgraphics.execution.plan import ExecutionPlan, describe_plan, leave_out, plan_execution
+from invgraphics.execution.real import Machine, carry_out, connect_arm, connect_hand, describe_safe_state, stop_all
+from invgraphics.execution.rehearse import Rehearsal, rehearse, save_rehearsal
+from invgraphics.execution.replay import describe_records, film_log, load_log
+from invgraphics.execution.setup import Setup, load_setup
+from invgraphics.output import write_json
+from robot.execute import Outcome
+from robot.guards import SpeedLimits, Workspace
+from robot.log import RobotLog
+from robot.stops import MotionStoppedError
+from robot.ur5 import UR5
+
+FLAG = "--yes-move-the-robot"
+_WORKSPACE = (-0.95, 0.95, -0.95, 0.95, -0.05, 1.15)
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """The command's arguments."""
+    parser.add_argument(
+        "out", type=Path, metavar="OUT", help="folder of `invgraphics reconstruct` and `invgraphics grasp --hand mia_right`"
+    )
+    parser.add_argument(
+        "--robot", choices=("sim", "ur5"), default="sim", help="what is to move: nothing but a simulation, or a UR5 (default sim)"
+    )
+    parser.add_argument(
+        FLAG, action="store_true", dest="move", help="let the UR5 move; without it the plan is only made, checked and rehearsed"
+    )
+    parser.add_argument("--object", type=int, metavar="INDEX", help="only grasps of this object of the scene, from 0")
+    parser.add_argument(
+        "--place",
+        type=_numbers(2),
+        action="append",
+        metavar="X,Y",
+        help="where it may be put down, base frame, metres; several are tried in order (sim: places beside the scene)",
+    )
+    parser.add_argument("--speed", type=float, default=10.0, metavar="PERCENT", help="of the joints' speed (default 10)")
+    parser.add_argument("--tool-speed", type=float, default=250.0, metavar="MM_S", help="of elbow, wrists and flange (default 250)")
+    parser.add_argument(
+        "--workspace",
+        type=_numbers(6),
+        default=_WORKSPACE,
+        metavar="X0,X1,Y0,Y1,Z0,Z1",
+        help="box that flange and wrists stay in, base frame, metres",
+    )
+    parser.add_argument("--calibration", type=Path, metavar="FILE", help="of `invgraphics calibrate`: where the camera is (needed for ur5)")
+    parser.add_argument(
+        "--picture-joints",
+        type=_numbers(6),
+        metavar="DEGREES",
+        help="where the arm stood when the picture was taken (camera on the flange)",
+    )
+    parser.add_argument("--home", type=_numbers(6), metavar="DEGREES", help="where the arm waits; with the flag it is where the arm stands")
+    parser.add_argument("--host", metavar="ADDRESS", help="of the UR5's controller")
+    parser.add_argument("--hand-port", default="/dev/ttyUSB0", metavar="PORT", help="of the Mia hand (default /dev/ttyUSB0)")
+    parser.add_argument("--hand-percent", type=int, default=40, metavar="PERCENT", help="of the hand's speed and force (default 40)")
+    parser.add_argument("--rehearsals", type=int, default=3, metavar="N", help="so many plans are rehearsed until one succeeds (default 3)")
+    parser.add_argument("--countdown", type=int, default=5, metavar="S", help="seconds between the last warning and the first motion")
+    parser.add_argument("--replay", type=Path, metavar="LOG", help="tell and film an earlier run's log instead; nothing moves")
+    parser.add_argument("--seed", type=int, default=0, help="of every random choice (default 0)")
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """0 where the object came to its place (in simulation, or on the machine with the flag), else 1."""
+    console = Console(highlight=False)
+    if arguments.replay is not None:
+        return _replay(arguments.replay, console)
+    _check(arguments)
+    folder = _claim_folder(arguments.out)
+    with RobotLog(folder / "log.jsonl") as log:
+        log.write("arguments", **{name: value for name, value in vars(arguments).items() if value is not None})
+        try:
+            return _execute(arguments, folder, log, console)
+        except MotionStoppedError as stop:
+            log.write("stop", reason=stop.reason, message=str(stop))
+            console.print(f"nothing moves: {stop}", soft_wrap=True, style="bold red")
+            return 1
+        finally:
+            console.print(f"log: {log.path}", soft_wrap=True)
+
+
+def _execute(arguments: argparse.Namespace, folder: Path, log: RobotLog, console: Console) -> int:
+    with ExitStack() as stack:
+        home = PARKED if arguments.home is None else np.radians(arguments.home)
+        setup = _load_setup(arguments, folder, home)
+        arm: UR5 | None = None
+        if arguments.move:
+            arm = stack.enter_context(connect_arm(setup, arguments.host, log))
+            setup = _load_setup(arguments, folder, arm.joint_positions())
+        plan = _prepare(setup, arguments, folder, log, console)
+        if plan is None:
+            console.print("no plan came through checks and rehearsal; nothing is carried out", style="bold red")
+            return 1
+        if arm is None:
+            if arguments.robot == "ur5":
+                console.print(f"dry run: nothing has moved; give {FLAG} to let the UR5 do this", style="bold")
+            return 0
+        hand = stack.enter_context(connect_hand(setup, plan, arguments.hand_port, arguments.hand_percent, log))
+        return _move(setup, plan, Machine(arm, hand), arguments.countdown, log, console)
+
+
+def _prepare(setup: Setup, arguments: argparse.Namespace, folder: Path, log: RobotLog, console: Console) -> ExecutionPlan | None:
+    """The first plan that passes the checks and the rehearsal; None where none of the first few does."""
+    for attempt in range(arguments.rehearsals):
+        with show_progress(Console(stderr=True)) as progress:
+            plan = plan_execution(setup, arguments.seed, lambda fraction: progress("plan", fraction))
+            progress("plan", 1.0)
+            rehearsal = rehearse(setup, plan, log, lambda fraction: progress("rehearse", min(fraction, 1.0)))
+            progress("rehearse", 1.0)
+        description = describe_plan(plan, setup) | {"rehearsal": rehearsal.report.outcome.name.lower(), "message": rehearsal.report.message}
+        log.write("plan", attempt=attempt + 1, **description)
+        write_json(folder / "plan.json", description)
+        save_rehearsal(rehearsal, folder)
+        _print_plan(console, setup, plan, rehearsal, folder)
+        if plan.passed and rehearsal.succeeded:
+            return plan
+        setup = leave_out(setup, plan)
+        if not setup.grasps:
+            break
+    return None
+
+
+def _move(setup: Setup, plan: ExecutionPlan, machine: Machine, countdown: int, log: RobotLog, console: Console) -> int:
+    """After a countdown, the real thing."""
+    seconds = sum(each.duration for _, each in plan.motions)
+    speed = f"{100 * setup.speed.joint_share:.0f} % and {1000 * setup.speed.tool:.0f} mm/s"
+    console.print(
+        f"THE ARM WILL MOVE for about {seconds:.0f} s, at most at {speed}. Keep a hand at the emergency stop. Ctrl-C stops it.",
+        style="bold yellow",
+        soft_wrap=True,
+    )
+    try:
+        for left in range(countdown, 0, -1):
+            console.print(f"  {left}")
+            time.sleep(1.0)
+        report = carry_out(setup, plan, machine, log, lambda phase: console.print(f"  {phase}"))
+    except KeyboardInterrupt:
+        stop_all(machine, "stopped by a person (Ctrl-C)")
+        console.print(f"stopped: {describe_safe_state(machine)}", style="bold red", soft_wrap=True)
+        return 1
+    console.print(report.message, soft_wrap=True, style="bold")
+    console.print(describe_safe_state(machine), soft_wrap=True)
+    return 0 if report.outcome is Outcome.PLACED else 1
+
+
+def _load_setup(arguments: argparse.Namespace, folder: Path, q_home: Float[np.ndarray, "6"]) -> Setup:
+    x0, x1, y0, y1, z0, z1 = arguments.workspace
+    return load_setup(
+        arguments.out,
+        folder,
+        q_home,
+        SpeedLimits(arguments.speed / 100, arguments.tool_speed / 1000),
+        Workspace(np.array([x0, y0, z0]), np.array([x1, y1, z1])),
+        SPOTS if arguments.place is None else tuple(np.array(place) for place in arguments.place),
+        arguments.calibration,
+        None if arguments.picture_joints is None else np.radians(arguments.picture_joints),
+        arguments.object,
+    )
+
+
+def _check(arguments: argparse.Namespace) -> None:
+    """What can be known to be wrong before anything is computed."""
+    for name, highest in (("speed", 100.0), ("tool_speed", 1000.0), ("hand_percent", 99), ("rehearsals", 100)):
+        if not 0 < getattr(arguments, name) <= highest:
+            raise InputError(f"--{name.replace('_', '-')} is {getattr(arguments, name):g}; it must lie above 0 and at most at {highest:g}")
+    x0, x1, y0, y1, z0, z1 = arguments.workspace
+    if not (x0 < x1 and y0 < y1 and z0 < z1):
+        raise InputError("--workspace must have its lower bounds below its upper ones: X0,X1,Y0,Y1,Z0,Z1")
+    if arguments.robot == "ur5" and arguments.calibration is None:
+        raise InputError("--robot ur5 needs --calibration FILE: where the camera is to the arm; make it with `invgraphics calibrate`")
+    if arguments.robot == "ur5" and arguments.place is None:
+        raise InputError("--robot ur5 needs --place X,Y: where the object is to be put down, in metres in the arm's base frame")
+    if arguments.move and arguments.robot != "ur5":
+        raise InputError(f"{FLAG} is for --robot ur5; a simulation needs no permission")
+    if arguments.move and arguments.host is None:
+        raise InputError(f"{FLAG} needs --host: the address of the UR5's controller")
+
+
+def _claim_folder(out: Path) -> Path:
+    """A new folder for this run, for a log is never overwritten."""
+    if not (out / "scene.json").is_file():
+        raise InputError(f"{out} holds no finished reconstruction; make one with `invgraphics reconstruct`")
+    stamp = datetime.now(UTC).strftime("%Y%m%d_%H%M%S")
+    folder = next(path for k in range(1000) if not (path := out / "execution" / (stamp if k == 0 else f"{stamp}_{k}")).exists())
+    folder.mkdir(parents=True)
+    return folder
+
+
+def _print_plan(console: Console, setup: Setup, plan: ExecutionPlan, rehearsal: Rehearsal, folder: Path) -> None:
+    for remark in setup.remarks:
+        console.print(f"note: {remark}", soft_wrap=True)
+    grasp, goal = plan.grasp, plan.place.goal
+    console.print(
+        f"pick {plan.target.name} ({100 * grasp.success_rate:.0f} % of {grasp.trials} trials), put it down at "
+        f"x {goal[0]:.2f} y {goal[1]:.2f} m; {len(plan.skipped)} better grasps cannot be done",
+        soft_wrap=True,
+    )
+    motions = Table(title="the arm would", title_justify="left")
+    for heading in ("motion", "s", "to joints (degrees)"):
+        motions.add_column(heading, justify="right" if heading == "s" else "left")
+    for name, each in plan.motions:
+        motions.add_row(name, f"{each.duration:.1f}", " ".join(f"{angle:.0f}" for angle in np.degrees(each.positions[-1])))
+    checks = Table(title="checks", title_justify="left")
+    for heading in ("check", "", "found"):
+        checks.add_column(heading)
+    for check in plan.checks:
+        checks.add_row(check.name, "passed" if check.passed else "[bold red]FAILED[/]", check.words)
+    console.print(motions, checks)
+    console.print(f"rehearsal in simulation: {rehearsal.report.message}", soft_wrap=True)
+    console.print(f"wrote {folder}/plan.json, filmstrip.png and rehearsal.webp", soft_wrap=True)
+
+
+def _replay(path: Path, console: Console) -> int:
+    records = load_log(path)
+    for line in describe_records(records):
+        console.print(line, soft_wrap=True, markup=False)
+    film = film_log(records, path.parent)
+    console.print("the log holds no joint positions to film" if film is None else f"wrote {film}", soft_wrap=True)
+    return 0
+
+
+def _numbers(count: int):
+    """A parser of so many numbers with commas between."""
+
+    def parse(text: str) -> tuple[float, ...]:
+        values = tuple(float(part) for part in text.split(","))
+        if len(values) != count or not np.isfinite(values).all():
+            raise ValueError(text)
+        return values
+
+    parse.__name__ = f"{count} numbers with commas between"
+    return parse

@@ -1,0 +1,48 @@
+"""The UR5 with the Mia hand as the one who lifts in `grasp_sim.lifts`: planned around what was seen, carried out on what is there."""
+
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+
+from grasp_sim.clutter import Table
+from grasp_sim.hands import Hand
+from grasp_sim.lifts import LiftSettings
+from grasp_sim.solids import PlacedSolid
+from invgraphics.demo.cell import HAND, build_cell, make_twins, select_grasp
+from invgraphics.errors import InputError
+from invgraphics.grasp import Grasp
+from robot.execute import Outcome, execute_pick
+from robot.simulated import SimulatedWatch, Simulation
+
+MIDDLE = (0.5, 0.0)
+"""Of the table before the arm, x and y in its base frame, metres."""
+
+
+def check_hand(name: str) -> None:
+    """`InputError` where the arm carries no such hand."""
+    if name != HAND:
+        raise InputError(f"--arm ur5 carries the hand {HAND}, not {name}: no other hand's mount is described")
+
+
+def lift_with_arm(
+    table: Table,
+    objects: Sequence[PlacedSolid],
+    grasps: Sequence[Grasp],
+    hand: Hand,
+    settings: LiftSettings,
+    generator: np.random.Generator,
+) -> tuple[str, bool, Grasp | None]:
+    """A `Lifter`: the best grasp that the arm can reach, from where it is parked; judged by where the object is at the end."""
+    world, (body,) = table.world, table.solids
+    with tempfile.TemporaryDirectory() as folder:
+        cell = build_cell(Path(folder))
+        selection = select_grasp(objects, grasps, cell, np.eye(4), generator, lambda fraction: None)
+        if selection.grasp is None or selection.plan is None:
+            reasons = sorted({unreachable.reason.value for _, unreachable in selection.skipped})
+            return f"{Outcome.UNREACHABLE.value}: {'; '.join(reasons)}", False, None
+        twins = make_twins(Simulation(world), cell.add_to(world, np.eye(4)), cell, selection.grasp)
+        grasp = selection.grasp
+        report = execute_pick(selection.plan, grasp.preshape, grasp.closed, twins.arm, twins.hand, SimulatedWatch(world, body))
+    return report.message, report.outcome is Outcome.HELD, grasp

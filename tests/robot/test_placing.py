@@ -1,0 +1,83 @@
+"""Putting down: its verdicts on every way to end, and that a lost object ends the carrying with the hand open and the arm at home."""
+
+from collections.abc import Callable, Mapping
+
+import numpy as np
+import pytest
+
+from robot.execute import Outcome, Phase, execute_place
+from robot.kinematics import UR5_LIMITS
+from robot.motion import PlacePlan
+from robot.stops import MotionStoppedError
+from robot.trajectory import Trajectory, time_path
+
+HOME = np.array([np.pi, -np.pi / 2, np.pi / 2, -np.pi / 2, -np.pi / 2, 0.0])
+GOAL = np.array([0.1, 0.5, 0.02])
+CARRY, LOWER, RETREAT = 1, 2, 3
+"""Moves of the arm in their order."""
+
+
+class ScriptedCell:
+    """Arm, hand and object in one: the object moves by `offsets` from the given move of the arm on, the fingers by `closing`."""
+
+    def __init__(self, offsets: Mapping[int, tuple[float, float, float]], closing: float = 0.0, stops_at: int = 0):
+        self._offsets, self._closing, self._stops_at = offsets, closing, stops_at
+        self._moves = 0
+        self.followed: list[Trajectory] = []
+        self.opened = False
+
+    def joint_positions(self) -> np.ndarray:
+        return HOME
+
+    def motor_positions(self) -> dict[str, float]:
+        return {"thumb": 0.5 + (self._closing if self._moves >= CARRY else 0.0)}
+
+    def follow(self, trajectory: Trajectory, until: Callable[[], bool] | None = None) -> bool:
+        self._moves += 1
+        self.followed.append(trajectory)
+        if self._moves == self._stops_at:
+            raise MotionStoppedError("elbow_joint was 20 degrees behind")
+        return not (until is not None and until())
+
+    def wait(self, seconds: float) -> None:
+        """Nothing happens meanwhile."""
+
+    def move_to(self, targets: Mapping[str, float]) -> None:
+        self.opened = True
+
+    def position(self) -> np.ndarray:
+        passed = [offset for move, offset in self._offsets.items() if self._moves >= move]
+        return GOAL + (np.array(passed[-1]) if passed else 0.0)
+
+
+def make_plan() -> PlacePlan:
+    carry, lower, retreat, home, give_up = (time_path(np.array([HOME, HOME]), UR5_LIMITS) for _ in range(5))
+    return PlacePlan(carry, lower, retreat, home, give_up, GOAL)
+
+
+@pytest.mark.parametrize(
+    ("cell", "outcome", "reached", "told"),
+    [
+        (ScriptedCell({}), Outcome.PLACED, Phase.HOME, "0 mm from where it was to be put"),
+        (ScriptedCell({RETREAT: (0.04, 0.0, 0.0)}), Outcome.PLACED, Phase.HOME, "40 mm"),
+        (ScriptedCell({RETREAT: (0.06, 0.06, 0.0)}), Outcome.MISPLACED, Phase.HOME, "85 mm"),
+        (ScriptedCell({CARRY: (0.0, 0.0, -0.2)}), Outcome.LOST_ON_THE_WAY, Phase.HELD, "200 mm in the hand"),
+        (ScriptedCell({}, closing=0.4), Outcome.LOST_ON_THE_WAY, Phase.HELD, "thumb went on closing by 23 degrees"),
+        (ScriptedCell({}, stops_at=CARRY), Outcome.ARM_STOPPED, Phase.HELD, "20 degrees behind"),
+        (ScriptedCell({}, stops_at=RETREAT), Outcome.ARM_STOPPED, Phase.LOWERED, "20 degrees behind"),
+    ],
+)
+def test_every_way_to_put_down_gets_its_own_verdict(cell: ScriptedCell, outcome: Outcome, reached: Phase, told: str) -> None:
+    report = execute_place(make_plan(), {"thumb": 0.0}, {"thumb": 1.0}, cell, cell, cell)
+    assert (report.outcome, report.reached) == (outcome, reached)
+    assert outcome.value in report.message
+    assert told in report.message
+
+
+def test_after_a_loss_the_hand_opens_and_the_arm_goes_home_the_way_that_was_planned() -> None:
+    cell, plan = ScriptedCell({CARRY: (0.0, 0.0, -0.2)}), make_plan()
+    execute_place(plan, {"thumb": 0.0}, {"thumb": 1.0}, cell, cell, cell)
+    assert cell.opened
+    assert cell.followed[0] is plan.carry
+    assert cell.followed[-1] is plan.give_up
+    assert not any(trajectory is plan.lower for trajectory in cell.followed)
