@@ -31,6 +31,8 @@ from optim.revolution import SymmetryAxis, bound_revolution, find_symmetry_axis,
 from optim.superquadrics import Superquadric, fit_superquadrics
 
 _RIPPLE_PASSES = 10
+_FAIRING_PASSES = 10
+"""Of the same smoothing over the few triangles that are left, where the surface has no edges to lose."""
 _SHADOW_SMOOTHING = 1.4
 """Lattice steps: a surface that follows each pixel's depth is rougher than what it shows."""
 _TOLERANCE = 0.002
@@ -57,9 +59,10 @@ def complete_object(view: ObjectView, generator: np.random.Generator, options: R
 
 
 def coarsen(hypothesis: Hypothesis) -> Hypothesis:
-    """The same surface without the lattice's ripples, in as many triangles as it needs."""
+    """The same surface without the lattice's ripples, in as many triangles as it needs; what is no primitive, without its bumps, too."""
     smooth = smooth_taubin(hypothesis.vertices, hypothesis.faces, _RIPPLE_PASSES)
-    return thin_out(Hypothesis(hypothesis.name, smooth, hypothesis.faces))
+    thin = thin_out(Hypothesis(hypothesis.name, smooth, hypothesis.faces))
+    return thin if thin.name == "superquadric" else replace(thin, vertices=smooth_taubin(thin.vertices, thin.faces, _FAIRING_PASSES))
 
 
 def thin_out(hypothesis: Hypothesis) -> Hypothesis:
