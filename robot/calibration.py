@@ -62,6 +62,10 @@ class CalibrationErrors:
     """Standard error of the camera's position (jackknife over the pictures)."""
     rotation_deg: float
     """Standard error of its orientation."""
+    seen_mm: float
+    """Standard error of where a point is that the camera sees at `distance_m`: the two errors before go together and cancel in part."""
+    distance_m: float
+    """Mean distance of the boards."""
     board_mm: float
     """Root mean square distance between where the board is and where single pictures put it."""
     board_deg: float
@@ -174,6 +178,8 @@ def calibrate_folder(folder: Path, mode: CalibrationMode) -> Calibration:
         left_out_pixels=solution.left_out_pixels,
         translation_mm=solution.translation_spread_mm,
         rotation_deg=solution.rotation_spread_deg,
+        seen_mm=solution.seen_spread_mm,
+        distance_m=solution.distance,
         board_mm=solution.board_mm,
         board_deg=solution.board_deg,
     )
