@@ -62,13 +62,14 @@ class CalibrationErrors:
     """Standard error of the camera's position (jackknife over the pictures)."""
     rotation_deg: float
     """Standard error of its orientation."""
-    seen_mm: float
-    """Standard error of where a point is that the camera sees at `distance_m`: the two errors before go together and cancel in part."""
-    distance_m: float
-    """Mean distance of the boards."""
     board_mm: float
     """Root mean square distance between where the board is and where single pictures put it."""
     board_deg: float
+    seen_mm: float = float("nan")
+    """Standard error of where a point is that the camera sees at `distance_m`: position and orientation err together and cancel in part.
+    Not a number where that was not worked out."""
+    distance_m: float = float("nan")
+    """Mean distance of the boards."""
 
 
 @dataclass(frozen=True)
