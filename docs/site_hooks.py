@@ -9,12 +9,15 @@ ROOT = Path(__file__).parents[1]
 PACKAGES = ("invgraphics", "renderers", "optim", "grasp_sim", "robot")
 LEFT_OUT = ("invgraphics/commands", "robot/standins")
 """The command line, which `--help` documents, and devices that only tests talk to."""
+MEASURED = ("ablations", "robustness", "scaling")
+"""What `make` writes to a page of that name."""
 
 
 def on_config(config: MkDocsConfig) -> MkDocsConfig:
-    """Lists the pages under "Reference", behind those that are written by hand."""
-    reference = next(entry["Reference"] for entry in config.nav if "Reference" in entry)
-    reference += [{name: f"reference/{name}.md"} for name in _find_packages()]
+    """Lists the pages under "Reference", and under "About" what benchmarks have written, both behind what is written by hand."""
+    sections = {name: pages for entry in config.nav for name, pages in entry.items()}
+    sections["Reference"] += [{name: f"reference/{name}.md"} for name in _find_packages()]
+    sections["About"] += [{name.capitalize(): f"{name}.md"} for name in MEASURED if (ROOT / "docs" / f"{name}.md").is_file()]
     return config
 
 

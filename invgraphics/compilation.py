@@ -1,4 +1,4 @@
-"""Says so when numba compiles: it is silent, and the first use of a new installation waits for about a minute."""
+"""Says so when numba compiles: it is silent, and the first use of a new installation waits for a minute or two."""
 
 from collections.abc import Callable
 from types import TracebackType
@@ -6,7 +6,7 @@ from typing import Any
 
 from numba.core import event
 
-NOTICE = "compiling for this processor, once for each installation: about a minute in all"
+NOTICE = "compiling for this processor, once for each installation; a minute or two"
 
 
 class CompilationWatch(event.Listener):

@@ -79,7 +79,7 @@ def _read_snapshot(folder: Path, after: str | None) -> Snapshot | None:
         return None
     last = STAGES.index(stage)
     observation, has_plane = _outcome(folder, "support plane")
-    scene, cages = _empty_scene(observation, has_plane), ()
+    scene, cages = build_empty_scene(observation, has_plane), ()
     if last >= STAGES.index("ellipsoids"):
         refined = last >= STAGES.index("ellipsoids to image")
         posterior = _outcome(folder, "ellipsoids to image").posterior if refined else _outcome(folder, "ellipsoids")[1]
@@ -107,7 +107,7 @@ def _outcome(folder: Path, stage: str):
     return kept["outcome"]
 
 
-def _empty_scene(observation: Observation, has_plane: bool) -> Scene:
+def build_empty_scene(observation: Observation, has_plane: bool) -> Scene:
     """The camera over a grey table under white light."""
     ambient = torch.zeros(9, 3)
     ambient[0] = 1.0

@@ -65,6 +65,11 @@ class CalibrationErrors:
     board_mm: float
     """Root mean square distance between where the board is and where single pictures put it."""
     board_deg: float
+    seen_mm: float = float("nan")
+    """Standard error of where a point is that the camera sees at `distance_m`: position and orientation err together and cancel in part.
+    Not a number where that was not worked out."""
+    distance_m: float = float("nan")
+    """Mean distance of the boards."""
 
 
 @dataclass(frozen=True)
@@ -174,6 +179,8 @@ def calibrate_folder(folder: Path, mode: CalibrationMode) -> Calibration:
         left_out_pixels=solution.left_out_pixels,
         translation_mm=solution.translation_spread_mm,
         rotation_deg=solution.rotation_spread_deg,
+        seen_mm=solution.seen_spread_mm,
+        distance_m=solution.distance,
         board_mm=solution.board_mm,
         board_deg=solution.board_deg,
     )

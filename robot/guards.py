@@ -71,6 +71,8 @@ class Motion:
     """Bodies in the collision checker's world that it may touch."""
     free_until: float = 1.0
     """Share of its samples that must be free of collision; what follows is meant to touch."""
+    straight: bool = False
+    """The flange moves on a straight line, which a singularity forbids; a motion in joint space may pass one."""
     resumed: bool = False
     """It is taken up at wherever on its path the arm then stands, not where the motion before it would end."""
 
@@ -148,6 +150,9 @@ def _check_workspace(motions: Sequence[Motion], workspace: Workspace, geometry: 
 
 
 def _check_singularity(motions: Sequence[Motion], geometry: URGeometry, least: float) -> Check:
+    motions = [motion for motion in motions if motion.straight]
+    if not motions:
+        return Check("singularity", True, "no straight motion")
     found = {motion.name: min(manipulability(q, geometry) for q in _configurations(motion.trajectory)) for motion in motions}
     name = min(found, key=lambda key: found[key])
     words = f"|det J| is {found[name]:.3f} m^3 at least, in {name}; {least:.3f} are asked for"

@@ -55,6 +55,10 @@ class HandEyeSolution:
     """Standard error of X's position by the jackknife: each picture left out in turn, millimetres."""
     rotation_spread_deg: float
     """The same of its orientation, degrees."""
+    seen_spread_mm: float
+    """The same of a point that the camera sees straight ahead at `distance`, millimetres: the two errors above cancel there in part."""
+    distance: float
+    """Mean distance of the boards, metres."""
     left_out_pixels: float
     """Root mean square error of each picture under the calibration by all others, pixels."""
     board_mm: float
@@ -124,7 +128,10 @@ def judge(views: Sequence[View], K: Float[np.ndarray, "3 3"], fit: HandEyeFit) -
         left_out.append(_pixel_error(views[k], K, X_k, Y_k))
     positions = np.stack([other[:3, 3] for other in others])
     turns = Rotation.from_matrix(np.stack([other[:3, :3] @ X[:3, :3].T for other in others])).as_rotvec()
-    T_Y_seen = np.stack([np.linalg.inv(Y) @ np.linalg.inv(views[k].G) @ X @ locate_board(views[k], K) for k in kept])
+    boards = np.stack([locate_board(views[k], K) for k in kept])
+    distance = float(np.mean([(board[2, :3] @ views[k].points.mean(0)) + board[2, 3] for k, board in zip(kept, boards, strict=True)]))
+    ahead = np.stack([other[:3, 2] * distance + other[:3, 3] for other in others])
+    T_Y_seen = np.stack([np.linalg.inv(Y) @ np.linalg.inv(views[k].G) @ X @ board for k, board in zip(kept, boards, strict=True)])
     seen_turns = Rotation.from_matrix(T_Y_seen[:, :3, :3]).as_rotvec()
     return HandEyeSolution(
         X,
@@ -133,6 +140,8 @@ def judge(views: Sequence[View], K: Float[np.ndarray, "3 3"], fit: HandEyeFit) -
         tuple(view.name for k, view in enumerate(views) if k not in kept),
         translation_spread_mm=1e3 * _jackknife(positions),
         rotation_spread_deg=float(np.degrees(_jackknife(turns))),
+        seen_spread_mm=1e3 * _jackknife(ahead),
+        distance=distance,
         left_out_pixels=float(np.sqrt(np.mean(np.square(left_out)))),
         board_mm=1e3 * float(np.sqrt((T_Y_seen[:, :3, 3] ** 2).sum(1).mean())),
         board_deg=float(np.degrees(np.sqrt((seen_turns**2).sum(1).mean()))),

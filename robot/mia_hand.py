@@ -19,6 +19,7 @@ from invgraphics.errors import InputError
 from robot.mia_conversion import counts_from_radians, describe_counts, joint_speed, joints_from_motors, motor_speed, radians_from_counts
 from robot.mia_link import LinkLimits, MiaLink, Sample
 from robot.mia_protocol import (
+    COUNT_LIMITS,
     FINGERS,
     GAUGES,
     INDEX,
@@ -40,6 +41,7 @@ _FINGER_GAUGES = {THUMB: ("thumb_a", "thumb_b"), FINGERS: ("mrl_a", "mrl_b"), IN
 _STILL_COUNTS = 2
 _WRONG_WAY_COUNTS = 12
 _LEAST_MOTION_COUNTS = 3
+_OPEN_END_COUNTS = 5
 
 
 @dataclass(frozen=True)
@@ -85,7 +87,7 @@ class Grip:
     short: dict[str, float]
     """How far each motor that should have closed further was stopped short of its target, radians by motor."""
     pressing: tuple[str, ...]
-    """Those among them whose current or strain gauges say that they press."""
+    """Those among them whose current or strain gauges say that they press, and that are not at their open end: nothing is held there."""
     force: dict[str, float]
     """Strain gauges by motor, raw, change since `tare`."""
 
@@ -249,7 +251,7 @@ class MiaHand:
         counts, forces, currents = self._counts(), self.forces(), self.currents()
         goals = {motor: counts_from_radians(motor, radians) for motor, radians in closed.items()}
         short = [motor for motor in goals if self._is_short(counts[motor], goals[motor])]
-        pressing = tuple(motor for motor in short if self._presses(motor, forces, currents))
+        pressing = tuple(motor for motor in short if self._presses(motor, forces, currents) and not _is_open(motor, counts[motor]))
         distances = {motor: abs(closed[motor] - radians_from_counts(motor, counts[motor])) for motor in short}
         return Grip(distances, pressing, forces)
 
@@ -313,6 +315,11 @@ class MiaHand:
 
 def _by_motor(sample: Sample) -> dict[str, int]:
     return dict(zip(MOTORS, sample.values, strict=True))
+
+
+def _is_open(motor: str, counts: int) -> bool:
+    """Whether a motor stands at the end at which its fingers are open; the index's, which closes both ways, has none."""
+    return motor != INDEX and counts - COUNT_LIMITS[motor][0] <= _OPEN_END_COUNTS
 
 
 def _require_motors(names: Iterable[str]) -> None:

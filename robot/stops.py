@@ -20,6 +20,7 @@ class StopReason(Enum):
     OUT_OF_LIMITS = "a joint left its range"
     FORCE = "too large a force"
     SETUP = "the controller is not set up as the plan assumes"
+    COMMANDER_LOST = "the program that commands the arm hangs or has ended"
     BY_PERSON = "stopped by a person"
     HAND_SILENT = "the hand does not answer"
     HAND_FAULT = "the hand answers what makes no sense"

@@ -31,6 +31,12 @@ _OVERSPEED = 1.5
 """Share of the allowed joint speed at which a measured one stops the arm."""
 _POSE_TOLERANCE, _TURN_TOLERANCE = 0.01, 0.05
 """Metres and radians by which the controller's tool pose may differ from ours; a controller knows its arm's calibration."""
+_LEAST_JOINT_SPEED, _LEAST_TOOL_SPEED = 0.01, 0.005
+"""rad/s and m/s of the controller's own motions, where there is hardly any way to go."""
+_TOOL_ACCELERATION = 0.25
+"""Of a `movel`, m/s^2."""
+_IDLE_LOG_SECONDS = 0.1
+"""Between two states in the log while the arm is told nothing; otherwise every state is in it."""
 _LOOK_SECONDS = 0.01
 """Between two questions to `until`."""
 _GRACE_SECONDS = 3.0
@@ -91,6 +97,7 @@ class UR5:
         self._number = 0
         self._servo: _ServoProcess | None = None
         self._stop: MotionStoppedError | None = None
+        self._last_state: State | None = None
         self._connect()
 
     def __enter__(self) -> "UR5":
@@ -117,7 +124,8 @@ class UR5:
 
     def joint_positions(self) -> Float[np.ndarray, "6"]:
         """Radians, as last told by the controller, after a stop, too: the arm's place is known to the last state."""
-        return np.array(self._servo.latest.q)
+        self._last_state = self._servo.latest or self._last_state
+        return np.array(self._last_state.q)
 
     def follow(self, trajectory: Trajectory, until: Callable[[], bool] | None = None) -> bool:
         """Moves along a timed trajectory that starts where the arm stands, and returns when the arm stands again.
@@ -140,7 +148,7 @@ class UR5:
         violation = find_violation(slowed, limits, self.settings.speed, self.joint_positions(), self.settings.geometry)
         if violation is not None:
             raise ValueError(f"the arm was not moved: {violation}")
-        speed = share * line.duration / max(slowed.duration, CYCLE) * float(limits.velocity.min())
+        speed = max(float(abs(slowed.velocities).max()), _LEAST_JOINT_SPEED)
         return self._carry_out(MoveJoints(self._next_number(), tuple(q.tolist()), speed, share * float(limits.acceleration.min())), until)
 
     def move_straight(self, trajectory: Trajectory, until: Callable[[], bool] | None = None) -> bool:
@@ -152,9 +160,9 @@ class UR5:
         q = trajectory.positions[-1]
         T_base_tcp = forward_kinematics(q, self.settings.geometry) @ self._T_flange_tcp
         distance = float(np.linalg.norm(T_base_tcp[:3, 3] - pose_to_matrix(np.array(self.state().tcp_pose))[:3, 3]))
-        speed = min(distance / max(trajectory.duration, CYCLE), self.settings.speed.tool)
+        speed = float(np.clip(distance / max(trajectory.duration, CYCLE), _LEAST_TOOL_SPEED, self.settings.speed.tool))
         pose = tuple(matrix_to_pose(T_base_tcp).tolist())
-        return self._carry_out(MoveStraight(self._next_number(), pose, tuple(q.tolist()), speed, 0.25), until)
+        return self._carry_out(MoveStraight(self._next_number(), pose, tuple(q.tolist()), speed, _TOOL_ACCELERATION), until)
 
     def wait(self, seconds: float) -> None:
         """Holds its place; raises `MotionStoppedError` where something stops it meanwhile."""
@@ -176,6 +184,7 @@ class UR5:
         Raises `MotionStoppedError` where it is not.
         """
         self._note("reset", by=person, after=str(self._stop or ""))
+        self._last_state = self._servo.latest or self._last_state
         self.close()
         self._stop = None
         self._connect()
@@ -288,6 +297,7 @@ class _ServoProcess:
         """Of the last motion; None while it runs."""
         self.stopped: Stopped | None = None
         self._log = log
+        self._logged = 0.0
         self._connection, theirs = Pipe()
         command = [sys.executable, "-m", "robot.ur5_servo", str(theirs.fileno())]
         quiet = {"stdin": subprocess.DEVNULL, "stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
@@ -348,7 +358,8 @@ class _ServoProcess:
     def _hear(self, message: object) -> None:
         if isinstance(message, State):
             self.latest = message
-            if self._log is not None:
+            if self._log is not None and (message.setpoint is not None or message.clock > self._logged + _IDLE_LOG_SECONDS):
+                self._logged = message.clock
                 entries = {name: value for name, value in vars(message).items() if name != "clock"}
                 self._log.write("state", clock=message.clock, device="ur5", **entries)
         elif isinstance(message, Done):

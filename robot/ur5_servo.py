@@ -46,7 +46,7 @@ class Link:
     """ur-rtde's three clients."""
 
     def __init__(self, settings: ServoSettings):
-        """Connects, uploads the control script, sets tool and watchdog. Raises `MotionStoppedError`."""
+        """Connects and uploads the control script. Raises `MotionStoppedError`."""
         from dashboard_client import DashboardClient
         from rtde_control import RTDEControlInterface
         from rtde_receive import RTDEReceiveInterface
@@ -59,7 +59,6 @@ class Link:
         if hindrance is not None:
             raise MotionStoppedError(hindrance.words, hindrance.reason)
         self.control = RTDEControlInterface(settings.host, 1 / CYCLE)
-        self._set_up(settings)
 
     def _check_controller(self, settings: ServoSettings) -> None:
         try:
@@ -76,7 +75,8 @@ class Link:
         if version < _OLDEST_POLYSCOPE:
             raise MotionStoppedError(f"PolyScope {version[0]}.{version[1]} is too old; 3.11 or newer is needed", StopReason.SETUP)
 
-    def _set_up(self, settings: ServoSettings) -> None:
+    def set_up(self, settings: ServoSettings) -> None:
+        """Tells the controller of tool and watchdog. Raises `MotionStoppedError` where it does not take them."""
         done = (
             self.control.setPayload(settings.payload, list(settings.centre_of_gravity)),
             self.control.setTcp(list(settings.tcp)),
@@ -311,7 +311,7 @@ class Servo:
                 return False
             self._obey(message)
         if self._motion is not None and time.monotonic() - self._heard > self._settings.silence_allowed:
-            raise MotionStoppedError("the main program hangs", StopReason.BY_PERSON)
+            raise MotionStoppedError("nothing was heard of it during a motion", StopReason.COMMANDER_LOST)
         return True
 
     def _obey(self, message: object) -> None:
@@ -348,12 +348,13 @@ def main() -> None:
     link: Link | None = None
     try:
         link = Link(settings)
+        link.set_up(settings)
         Servo(link, settings, connection, tell).run()
         stopped = Stopped(StopReason.BY_PERSON, "the connection was closed")
     except MotionStoppedError as stop:
         stopped = Stopped(stop.reason, str(stop))
     except (EOFError, BrokenPipeError, ConnectionResetError):
-        stopped = Stopped(StopReason.BY_PERSON, "the main program has ended")
+        stopped = Stopped(StopReason.COMMANDER_LOST, "it has ended")
     except (RuntimeError, ValueError, OSError) as error:
         stopped = Stopped(StopReason.CONNECTION_LOST if link else StopReason.SETUP, " ".join(str(error).split()) or type(error).__name__)
     tell.say_stopped(stopped)

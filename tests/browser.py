@@ -96,6 +96,10 @@ class Browser:
         """Goes to a page."""
         self.command("Page.navigate", url=url)
 
+    def hide(self, selector: str) -> None:
+        """From now on the page shows no elements of a CSS selector."""
+        self.evaluate(f"void document.head.insertAdjacentHTML('beforeend', {json.dumps(f'<style>{selector} {{display: none}}</style>')})")
+
     def evaluate(self, expression: str) -> Any:
         """The value of a JavaScript expression, of which a promise is awaited."""
         result = self.command("Runtime.evaluate", expression=expression, returnByValue=True, awaitPromise=True)

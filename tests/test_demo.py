@@ -20,6 +20,7 @@ from invgraphics.demo.toys import TOYS, Toy
 from invgraphics.geometry.mesh import Mesh, load_mesh
 from invgraphics.grasp import Grasp, load_grasps
 from invgraphics.output import load_scene
+from invgraphics.recorded_motion import load_motion
 from robot.execute import Outcome
 from robot.motion import Reason
 
@@ -181,6 +182,16 @@ def test_the_whole_path_on_a_small_table(tmp_path: Path) -> None:
     assert content["outcome"] == result.execution.outcome.name.lower()
     assert result.execution.outcome in (Outcome.HELD, Outcome.SLIPPED, Outcome.NEVER_LIFTED, Outcome.PUSHED_AWAY)
     assert content["target"] in ("block", "mug")
+    motion = load_motion(tmp_path / "reconstruction")
+    assert motion.outcome == result.execution.message
+    assert motion.phases[0] == (0.0, "start")
+    assert motion.phases[-1][0] == motion.duration
+    target = content["target"] == "mug"
+    if result.execution.outcome is Outcome.HELD:
+        path = motion.T_world_objects[int(target)]
+        np.testing.assert_allclose(path[0], scene.objects[int(target)].T_world_object, atol=1e-5)
+        assert path[-1, 2, 3] - path[0, 2, 3] == pytest.approx(result.execution.rise, abs=0.02)
+
     report = (tmp_path / "report.html").read_text()
     assert result.execution.message in report
     assert "http://" not in report

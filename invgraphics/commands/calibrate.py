@@ -147,6 +147,7 @@ def _print(calibration: Calibration) -> None:
     print(_format_pose(calibration.T_camera))
     print(f"reprojection {errors.pixels:.2f} pixels, {errors.left_out_pixels:.2f} for pictures left out in turn")
     print(f"standard error of the camera's pose: {errors.translation_mm:.2f} mm, {errors.rotation_deg:.3f} degrees")
+    print(f"standard error of a point seen at {errors.distance_m:.2f} m: {errors.seen_mm:.2f} mm")
     print(f"single pictures put the board within {errors.board_mm:.2f} mm and {errors.board_deg:.2f} degrees (root mean square)")
 
 

@@ -71,6 +71,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--hand-port", default="/dev/ttyUSB0", metavar="PORT", help="of the Mia hand (default /dev/ttyUSB0)")
     parser.add_argument("--hand-percent", type=int, default=40, metavar="PERCENT", help="of the hand's speed and force (default 40)")
     parser.add_argument("--rehearsals", type=int, default=3, metavar="N", help="so many plans are rehearsed until one succeeds (default 3)")
+    parser.add_argument(
+        "--stale-after", type=float, default=0.1, metavar="S", help="everything stops when the arm's state is so old (default 0.1)"
+    )
     parser.add_argument("--countdown", type=int, default=5, metavar="S", help="seconds between the last warning and the first motion")
     parser.add_argument("--replay", type=Path, metavar="LOG", help="tell and film an earlier run's log instead; nothing moves")
     parser.add_argument("--seed", type=int, default=0, help="of every random choice (default 0)")
@@ -101,7 +104,7 @@ def _execute(arguments: argparse.Namespace, folder: Path, log: RobotLog, console
         setup = _load_setup(arguments, folder, home)
         arm: UR5 | None = None
         if arguments.move:
-            arm = stack.enter_context(connect_arm(setup, arguments.host, log))
+            arm = stack.enter_context(connect_arm(setup, arguments.host, arguments.stale_after, log))
             setup = _load_setup(arguments, folder, arm.joint_positions())
         plan = _prepare(setup, arguments, folder, log, console)
         if plan is None:
@@ -176,7 +179,7 @@ def _load_setup(arguments: argparse.Namespace, folder: Path, q_home: Float[np.nd
 
 def _check(arguments: argparse.Namespace) -> None:
     """What can be known to be wrong before anything is computed."""
-    for name, highest in (("speed", 100.0), ("tool_speed", 1000.0), ("hand_percent", 99), ("rehearsals", 100)):
+    for name, highest in (("speed", 100.0), ("tool_speed", 1000.0), ("hand_percent", 99), ("rehearsals", 100), ("stale_after", 2)):
         if not 0 < getattr(arguments, name) <= highest:
             raise InputError(f"--{name.replace('_', '-')} is {getattr(arguments, name):g}; it must lie above 0 and at most at {highest:g}")
     x0, x1, y0, y1, z0, z1 = arguments.workspace

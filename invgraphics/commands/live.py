@@ -20,6 +20,8 @@ from invgraphics.viewer.motion_panel import MotionPanel
 from invgraphics.viewer.page import ViewerPage
 from optim.watch import read_progress, read_snapshot
 
+EXECUTION_FOLDER = "execution"
+"""In an output folder: what `invgraphics execute` wrote, a folder a run, by date."""
 _PERIOD = 0.25
 """Seconds between two looks at a run."""
 _PROMPT = "waiting for `invgraphics reconstruct … --out {out}`"
@@ -36,6 +38,12 @@ def load_content(out: Path) -> Content:
     frame = out / FRAME_FOLDER
     observation = load_frame(str(frame)).observation.with_camera_pose(scene.camera.T_world_camera) if frame.is_dir() else None
     return Content(out.name, scene, observation, samples, spread, load_cages(out, scene))
+
+
+def find_motion(out: Path) -> Path | None:
+    """Where the motion that belongs to a scene lies: beside it, or where the last `invgraphics execute` of it wrote; None where nowhere."""
+    places = [out, *sorted((out / EXECUTION_FOLDER).glob("*"), reverse=True)]
+    return next((place for place in places if (place / TRAJECTORY_FILE).is_file()), None)
 
 
 class Session:
@@ -61,8 +69,9 @@ class Session:
         self.page.show(load_content(out))
         if (out / "grasps.json").is_file() and (grasps := load_grasps(out / "grasps.json")):
             self._panels.append(GraspPanel(self.page, grasps, articulate_hands(grasps)))
-        if (out / TRAJECTORY_FILE).is_file():
-            motion = load_motion(out)
+        folder = find_motion(out)
+        if folder is not None:
+            motion = load_motion(folder)
             self._panels.append(MotionPanel(self.page, motion, articulate_robot(motion.urdf)))
 
     def follow(self, out: Path) -> None:
@@ -119,9 +128,9 @@ class Session:
     def _look(self, out: Path) -> None:
         """Shows what is new."""
         if _written(out) and _written(out) != self._shown.get(out):
-            self._seen = None
-            self.page.tell("")
+            watched, self._seen = self._seen is not None, None
             self.show(out)
+            self.page.tell(f"finished: **{out}**" if watched else "")
             return
         checkpoint = out / CHECKPOINT_FOLDER
         progress = read_progress(checkpoint)

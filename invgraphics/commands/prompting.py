@@ -133,5 +133,8 @@ def segment_frame(frame: FrameInput, prompts: Sequence[Prompt] | None, sam2: Pat
     segmenter = load_segmenter(sam2)
     if prompts is None:
         return mask_objects(frame, generator, segmenter=segmenter), f"from the boxes that came with the image, by {segmenter.name}"
+    if not any(prompt.inside or prompt.outside for prompt in prompts):
+        boxes = torch.tensor([prompt.box for prompt in prompts])
+        return mask_objects(frame, generator, boxes, segmenter), f"from what was marked, by {segmenter.name}"
     on_image = segmenter.look_at(observation) if isinstance(segmenter, Sam2Segmenter) else DepthColourPrompts(observation, generator)
     return mask_prompts(observation, prompts, on_image), f"from what was marked, by {segmenter.name}"

@@ -13,10 +13,10 @@ from invgraphics.errors import InputError
 from invgraphics.observation import Observation
 from invgraphics.output import FRAME_FOLDER
 from invgraphics.plane import find_support_plane
-from invgraphics.scene import AmbientLight, Material, Plane, Scene
 from invgraphics.viewer.box_panel import BoxPanel
 from invgraphics.viewer.content import Content
 from invgraphics.viewer.page import ViewerPage
+from optim.watch import build_empty_scene
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -86,7 +86,4 @@ def place_image(observation: Observation) -> Content:
     """An image without objects, over its support plane where it shows one."""
     found = find_support_plane(observation, torch.Generator().manual_seed(0))
     placed = observation if found is None else observation.with_camera_pose(found.T_world_camera)
-    ambient = torch.zeros(9, 3)
-    ambient[0] = 1.0
-    grey = Material(torch.full((3,), 0.5), torch.tensor(0.0), torch.tensor(0.6))
-    return Content(observation.name, Scene((), (AmbientLight(ambient),), None if found is None else Plane(grey), placed.camera), placed)
+    return Content(observation.name, build_empty_scene(placed, found is not None), placed)

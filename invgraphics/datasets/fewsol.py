@@ -41,8 +41,8 @@ _MATLAB_ERRORS += (AttributeError, OverflowError, scipy.io.matlab.MatReadError)
 
 
 def is_fewsol(folder: Path) -> bool:
-    """Whether a folder is FewSOL, one of its parts, or one object of it."""
-    return bool(_list_objects(folder)) or any(folder.glob("*-meta.mat"))
+    """Whether a folder is FewSOL, or one of its parts."""
+    return bool(_list_objects(folder))
 
 
 def list_fewsol_images(folder: Path) -> list[tuple[str, str]]:

@@ -29,15 +29,21 @@ class MotionRecorder:
     def step(self) -> None:
         """Takes a sample if it is time for one."""
         if self._world.time >= self._next - 1e-9:
-            self._next = self._world.time + self._seconds
-            self._times.append(self._world.time - self._start)
-            self._joints.append({name: state.position for name, state in self._world.joint_states(self._robot).items()})
-            for index, body in self._bodies.items():
-                self._poses[index].append(self._world.pose(body))
+            self._take_sample()
 
     def mark(self, phase: str) -> None:
         """A phase has been reached."""
-        self._phases.append((self._world.time - self._start, phase))
+        time = self._world.time - self._start
+        self._phases.append((time, phase))
+        if time > self._times[-1]:
+            self._take_sample()
+
+    def _take_sample(self) -> None:
+        self._next = self._world.time + self._seconds
+        self._times.append(self._world.time - self._start)
+        self._joints.append({name: state.position for name, state in self._world.joint_states(self._robot).items()})
+        for index, body in self._bodies.items():
+            self._poses[index].append(self._world.pose(body))
 
     def motion(
         self,

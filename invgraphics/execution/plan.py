@@ -119,11 +119,11 @@ def _check(setup: Setup, grasp: Grasp, pick: PickPlan, place: PlacePlan, world: 
     world.pose_hand(grasp.preshape)
     sequence = [
         Motion("reach the pre-grasp", pick.reach),
-        Motion("move in", pick.approach, target),
-        Motion("lift", pick.lift, target),
+        Motion("move in", pick.approach, target, straight=True),
+        Motion("lift", pick.lift, target, straight=True),
         Motion("carry", place.carry, target),
-        Motion("lower", place.lower, target, free_until=_share_above_goal(place.lower)),
-        Motion("move out", place.retreat, target, resumed=True),
+        Motion("lower", place.lower, target, straight=True, free_until=_share_above_goal(place.lower)),
+        Motion("move out", place.retreat, target, straight=True, resumed=True),
         Motion("go home", place.home, target),
     ]
 

@@ -31,10 +31,11 @@ class Machine:
 
 
 @contextmanager
-def connect_arm(setup: Setup, host: str, log: RobotLog) -> Iterator[UR5]:
+def connect_arm(setup: Setup, host: str, stale_after: float, log: RobotLog) -> Iterator[UR5]:
     """The arm, told of the hand that it carries; nothing moves. Raises `MotionStoppedError` where it is not ready."""
     payload, centre = compute_payload(setup.cell)
-    with UR5(UR5Settings(host, speed=setup.speed, payload=round(payload, 3), centre_of_gravity=centre), log) as arm:
+    patience = {"stale_after": stale_after, "watchdog_frequency": 1 / stale_after}
+    with UR5(UR5Settings(host, speed=setup.speed, payload=round(payload, 3), centre_of_gravity=centre, **patience), log) as arm:
         yield arm
 
 

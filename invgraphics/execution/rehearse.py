@@ -12,9 +12,11 @@ from grasp_sim.world import World
 from invgraphics.camera import Camera
 from invgraphics.demo.cell import make_twins
 from invgraphics.demo.film import Film, save_film, scale_camera
+from invgraphics.demo.recorder import MotionRecorder
 from invgraphics.demo.table import LIGHTING, TABLE_COLOUR, place_camera
 from invgraphics.execution.plan import ExecutionPlan
 from invgraphics.execution.setup import Setup
+from invgraphics.recorded_motion import RecordedMotion, save_motion
 from robot.execute import ExecutionReport, Outcome, Phase, execute_pick, execute_place
 from robot.log import RobotLog
 from robot.simulated import SimulatedWatch, Simulation
@@ -43,6 +45,8 @@ class Rehearsal:
     phases: list[tuple[Picture, str]] = field(default_factory=list)
     """A picture of every phase that was done, sRGB."""
     film: list[Picture] = field(default_factory=list)
+    motion: RecordedMotion | None = None
+    """Of the arm, the hand and the objects, for the viewer."""
 
     @property
     def succeeded(self) -> bool:
@@ -59,10 +63,12 @@ def rehearse(setup: Setup, plan: ExecutionPlan, log: RobotLog, progress: Callabl
         film = Film(world, scale_camera(camera, _SCALE), seconds=FILM_SECONDS)
         robot = setup.cell.add_to(world, np.eye(4))
         recorder = _StateRecorder(world, robot, log)
+        recorded = MotionRecorder(world, robot, dict(enumerate(bodies)))
 
         def on_step() -> None:
             film.step()
             recorder.step()
+            recorded.step()
 
         twins = make_twins(Simulation(world, on_step), robot, setup.cell, plan.grasp)
         phases: list[tuple[Picture, str]] = []
@@ -70,6 +76,7 @@ def rehearse(setup: Setup, plan: ExecutionPlan, log: RobotLog, progress: Callabl
         def observe(phase: Phase) -> None:
             phases.append((world.render(scale_camera(camera, _SCALE), lighting=LIGHTING).colour, phase.value))
             log.write("phase", device="simulation", phase=phase)
+            recorded.mark(phase.value)
             progress(len(phases) / len(Phase))
 
         watch = SimulatedWatch(world, target)
@@ -79,7 +86,10 @@ def rehearse(setup: Setup, plan: ExecutionPlan, log: RobotLog, progress: Callabl
             places = {"observer": observe, "limits": plan.limits}
             report = execute_place(plan.place, grasp.preshape, grasp.closed, twins.arm, twins.hand, watch, **places)
         log.write("outcome", device="simulation", outcome=report.outcome, message=report.message)
-        return Rehearsal(report, phases, film.frames)
+        places = {k: item.T_world_object.detach().cpu().double().numpy() for k, item in enumerate(setup.scene.objects)}
+        T_world_base = places[0] @ np.linalg.inv(setup.objects[0].T_world_body)
+        motion = recorded.motion(setup.cell.urdf, T_world_base, places, report.message)
+        return Rehearsal(report, phases, film.frames, motion)
 
 
 def add_scene(world: World, setup: Setup) -> tuple[int, ...]:
@@ -96,9 +106,11 @@ def look_at(plan: ExecutionPlan) -> Camera:
 
 
 def save_rehearsal(rehearsal: Rehearsal, folder: Path) -> None:
-    """Writes `filmstrip.png`, a picture of every phase, and `rehearsal.webp`, the film."""
+    """Writes `filmstrip.png`, a picture of every phase, `rehearsal.webp`, the film, and `trajectory.json`, which the viewer plays."""
     cv2.imwrite(str(folder / "filmstrip.png"), build_filmstrip(rehearsal.phases)[..., ::-1])
     save_film(rehearsal.film, _SHOWN_SECONDS, folder / "rehearsal.webp")
+    if rehearsal.motion is not None:
+        save_motion(rehearsal.motion, folder)
 
 
 def build_filmstrip(pictures: list[tuple[Picture, str]]) -> UInt8[np.ndarray, "rows columns 3"]:

@@ -1,5 +1,6 @@
 """Boxes drawn on the photograph, and the reconstruction that they start."""
 
+import re
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
@@ -117,8 +118,15 @@ class BoxPanel:
         except InputError as error:
             client.add_notification("That does not work", str(error), color="red", auto_close_seconds=10)
             return
+        self._folder.value = name_next(self._folder.value)
         if self._drawing:
             self._leave(client)
+
+
+def name_next(folder: str) -> str:
+    """A name for the results after these: "mine", "mine_2", "mine_3", ..."""
+    stem, number = re.fullmatch(r"(.*?)(?:_(\d+))?", folder, flags=re.DOTALL).groups()
+    return f"{stem}_{int(number or 1) + 1}"
 
 
 def look_through(client: "viser.ClientHandle", camera: Camera) -> None:

@@ -1,7 +1,7 @@
 """What of a scene is drawn where: each layer is a function that adds nodes below its own, and a line in the list that the user ticks."""
 
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -32,6 +32,8 @@ PHOTOGRAPH_DEPTH = 0.12
 """Metres from the camera at which the photograph hangs."""
 CAMERA_COLOUR = "#2a5ba0"
 _GRID_CELL = 0.1
+_NAME_HEIGHT = 0.01
+"""Metres over an object at which its name stands."""
 _LIGHT_DISTANCE = 0.8
 """Metres from the middle at which a directional light's arrow is drawn."""
 _SPREAD_FLOOR = 1e-3
@@ -114,9 +116,14 @@ def _plain(colour: str) -> Material:
 def draw_names(scene: "viser.SceneApi", path: str, content: Content, look: Look) -> None:
     """Over each object."""
     for k, item in enumerate(content.scene.objects):
-        points = transform_points(item.T_world_object, _shape(item).vertices).detach()
-        top = (*((points.min(0).values + points.max(0).values) / 2)[:2].tolist(), float(points[:, 2].max()) + 0.01)
-        scene.add_label(f"{path}/{k:02d}", item.name, position=top, anchor="bottom-center")
+        scene.add_label(f"{path}/{k:02d}", item.name, position=find_name_place(item), anchor="bottom-center")
+
+
+def find_name_place(item: SceneObject) -> Float[np.ndarray, "3"]:
+    """A little over the object, world frame, metres."""
+    points = transform_points(item.T_world_object, _shape(item).vertices).detach().double().cpu().numpy()
+    low, high = points.min(0), points.max(0)
+    return np.array([*(low + high)[:2] / 2, high[2] + _NAME_HEIGHT])
 
 
 def draw_cloud(scene: "viser.SceneApi", path: str, content: Content, look: Look) -> None:
@@ -260,11 +267,6 @@ LAYERS = (
     Layer("camera", "Camera and photograph", True, draw_camera),
     Layer("lights", "Lights", True, draw_lights),
 )
-
-
-def without_surfaces(content: Content) -> Content:
-    """The content with only the image and the table: what is known before there are objects."""
-    return replace(content, scene=replace(content.scene, objects=()), samples=(), spread=(), cages=())
 
 
 def _place(position: Tensor) -> tuple[float, ...]:

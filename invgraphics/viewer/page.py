@@ -6,11 +6,25 @@ from contextlib import redirect_stdout
 from dataclasses import replace
 
 import numpy as np
+from jaxtyping import Float
 
 from invgraphics.errors import MissingDependencyError
 from invgraphics.scene import SceneObject
 from invgraphics.viewer.content import Content
-from invgraphics.viewer.layers import AS_SEEN, BY_OBJECT, BY_SPREAD, LAYERS, ROOT, Layer, Look, bounds_of, middle_of, pose_of, spread_limit
+from invgraphics.viewer.layers import (
+    AS_SEEN,
+    BY_OBJECT,
+    BY_SPREAD,
+    LAYERS,
+    ROOT,
+    Layer,
+    Look,
+    bounds_of,
+    find_name_place,
+    middle_of,
+    pose_of,
+    spread_limit,
+)
 from invgraphics.viewer.legends import describe_object, draw_scale
 
 _PANEL_WIDTH = 380
@@ -53,6 +67,7 @@ class ViewerPage:
         """Controls are answered in threads of their own."""
         self._look = Look()
         self._content: Content | None = None
+        self._cloud_is_alone = False
         self._frames = {layer.name: self._add_layer_frame(layer, layer.shown) for layer in LAYERS}
         self._build_scene_tab()
 
@@ -78,18 +93,20 @@ class ViewerPage:
             first, self._content = self._content is None, content
             if first:
                 self._aim(content)
-            self._cloud_is_all(content)
+            self._tick_cloud(content)
             self._update_controls()
             self._draw()
 
-    def move_object(self, index: int, T_world_object: np.ndarray | None) -> None:
-        """Puts an object of the scene somewhere else, or (None) back; only the picture of it."""
-        if self._content is None:
-            return
-        node = self.server.scene.get_handle_by_name(f"{ROOT}/objects/{index:02d}")
-        if node is not None:
-            pose = pose_of(self._content.scene.objects[index].T_world_object if T_world_object is None else T_world_object)
-            node.wxyz, node.position = pose["wxyz"], pose["position"]
+    def move_object(self, index: int, T_world_object: Float[np.ndarray, "4 4"] | None) -> None:
+        """Puts an object of the scene, and its name, somewhere else, or (None) back; only the picture of it."""
+        item = self._content.scene.objects[index]
+        T_before = item.T_world_object.detach().cpu().double().numpy()
+        T_after = T_before if T_world_object is None else T_world_object
+        scene = self.server.scene
+        node, name = (scene.get_handle_by_name(f"{ROOT}/{layer}/{index:02d}") for layer in ("objects", "names"))
+        pose, motion = pose_of(T_after), T_after @ np.linalg.inv(T_before)
+        node.wxyz, node.position = pose["wxyz"], pose["position"]
+        name.position = motion[:3, :3] @ find_name_place(item) + motion[:3, 3]
 
     def tell(self, text: str, fraction: float | None = None) -> None:
         """What a run is doing (Markdown; empty: nothing), above the tabs, and the fraction of it that is done where there is one."""
@@ -104,10 +121,12 @@ class ViewerPage:
         """Ticks or unticks a layer by its name."""
         self._ticks[layer].value = shown
 
-    def _cloud_is_all(self, content: Content) -> None:
-        """Where there are no objects yet, the points are what there is to see."""
-        if not content.scene.objects and content.observation is not None:
-            self.tick("cloud", True)
+    def _tick_cloud(self, content: Content) -> None:
+        """While there are no meshes, the points are what there is to see."""
+        alone = content.observation is not None and all(item.mesh is None for item in content.scene.objects)
+        if alone != self._cloud_is_alone:
+            self._cloud_is_alone = alone
+            self.tick("cloud", alone)
 
     def _add_layer_frame(self, layer: Layer, shown: bool):
         return self.server.scene.add_frame(f"{ROOT}/{layer.name}", show_axes=False, visible=shown)
@@ -172,8 +191,12 @@ class ViewerPage:
         content = self._content
         count = len(content.scene.objects)
         self._title.content = f"**{content.title}**" + (f", {count} object{'s' * (count != 1)}" if count else "")
-        self._look = replace(self._look, sample=0, paint=self._look.paint if content.spread else AS_SEEN)
+        self._look = replace(self._look, sample=0)
+        if self._look.paint == BY_SPREAD and not content.spread:
+            self._look = replace(self._look, paint=AS_SEEN)
         self._paint.options = (AS_SEEN, BY_OBJECT, BY_SPREAD) if content.spread else (AS_SEEN, BY_OBJECT)
+        self._paint.value = self._look.paint
+        self._scale.visible = self._look.paint == BY_SPREAD
         self._sample.visible = bool(content.samples)
         self._sample.max = max((len(shapes) - 1 for shapes in content.samples), default=1)
         self._sample.value = 0

@@ -87,9 +87,9 @@ class ArmOutcome:
     """Motion commands after the driver had raised, although it was asked to move again."""
 
 
-def plan_motion(q_from: np.ndarray = Q_START) -> Trajectory:
-    """A second of all joints, the last one away from its limit."""
-    path = time_path(np.stack([q_from, q_from + np.array([0.14, 0.1, -0.1, 0.1, 0.1, -0.14])]), UR5_LIMITS)
+def plan_motion(q_from: np.ndarray = Q_START, scale: float = 1.0) -> Trajectory:
+    """A second (times `scale`, or so) of all joints, the last one away from its limit."""
+    path = time_path(np.stack([q_from, q_from + scale * np.array([0.14, 0.1, -0.1, 0.1, 0.1, -0.14])]), UR5_LIMITS)
     return SPEED.slow_down(path, UR5_LIMITS)
 
 
@@ -281,7 +281,7 @@ ARM_FAULTS = (
     _fault("150 N at the tool", StopReason.FORCE, inject=_push),
     _fault("another payload is set on the pendant", StopReason.SETUP, inject=lambda bench: setattr(bench.controller.tool, "payload", 2.0)),
     _fault("the servo process is killed", StopReason.CONNECTION_LOST, elsewhere=_kill_servo),
-    _fault("the main program hangs", StopReason.BY_PERSON, until=_hang),
+    _fault("the main program hangs", StopReason.COMMANDER_LOST, until=_hang),
     _fault("Ctrl-C", StopReason.BY_PERSON, elsewhere=lambda bench: _thread.interrupt_main()),
     _fault("nobody at the address", StopReason.CONNECTION_LOST, prepare=_close_server),
     _fault("the dashboard server says nothing", StopReason.CONNECTION_LOST, prepare=_set_link(dashboard_silent=True)),

@@ -1,6 +1,7 @@
 """The viewer without a browser: what goes where, and what follows from what."""
 
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -19,9 +20,9 @@ from tests.invgraphics.tabletop import Tabletop
 pytest.importorskip("viser", reason="viser is not installed")
 
 from invgraphics.commands.figures import articulate_hands, articulate_robot
-from invgraphics.commands.live import Session, load_content
+from invgraphics.commands.live import Session, find_motion, load_content
 from invgraphics.commands.view import place_image
-from invgraphics.viewer.box_panel import screen_to_pixels
+from invgraphics.viewer.box_panel import name_next, screen_to_pixels
 from invgraphics.viewer.layers import BY_OBJECT, BY_SPREAD, PHOTOGRAPH_DEPTH
 from invgraphics.viewer.page import ViewerPage
 from optim.checkpoint import Checkpoint
@@ -57,6 +58,10 @@ def test_places_on_the_screen_are_pixels_of_the_photograph_from_wherever_it_is_l
         screen = (seen[:, :2] / seen[:, 2:] / half + 1) / 2
         wxyz = Rotation.from_matrix(R_world_eye).as_quat()[[3, 0, 1, 2]]
         np.testing.assert_allclose(screen_to_pixels(screen, position, wxyz, field_of_view, aspect, camera), pixels, atol=1e-4)
+
+
+def test_results_are_numbered_on():
+    assert [name_next(name) for name in ("mine", "mine_2", "a/b_9", "run_x")] == ["mine_2", "mine_3", "a/b_10", "run_x_2"]
 
 
 def test_what_is_known_is_what_can_be_chosen(page: ViewerPage, tmp_path: Path):
@@ -122,6 +127,27 @@ def test_hands_and_robots_are_drawn_where_their_links_are(tmp_path: Path):
     np.testing.assert_allclose(turned["wrist_3_link"][:2, 3], -still["wrist_3_link"][:2, 3], atol=1e-9)
 
 
+def test_the_motion_shown_is_the_last_one(tmp_path: Path):
+    assert find_motion(tmp_path) is None
+    for name in ("20261121_120000", "20261121_120500", "20261121_120900"):
+        (tmp_path / "execution" / name).mkdir(parents=True)
+    (tmp_path / "execution" / "20261121_120000" / "trajectory.json").write_text("{}")
+    (tmp_path / "execution" / "20261121_120500" / "trajectory.json").write_text("{}")
+    assert find_motion(tmp_path) == tmp_path / "execution" / "20261121_120500"
+
+
+def test_the_points_are_shown_until_there_are_meshes(page: ViewerPage, tmp_path: Path):
+    content = place_image(Tabletop().observe())
+    page.show(content)
+    wait(lambda: page._frames["cloud"].visible)
+    scene = build_scene()
+    objects = tuple(replace(item, mesh=None) for item in scene.objects)
+    page.show(replace(content, scene=replace(scene, objects=objects)))
+    assert page._frames["cloud"].visible
+    page.show(replace(content, scene=scene))
+    wait(lambda: not page._frames["cloud"].visible)
+
+
 def test_a_run_is_followed_to_its_end(page: ViewerPage, tmp_path: Path):
     """Waiting, then the image, then the scene; then the next run's."""
     session = Session(page)
@@ -138,6 +164,7 @@ def test_a_run_is_followed_to_its_end(page: ViewerPage, tmp_path: Path):
     assert page.content.scene.objects == ()
     write_output(out)
     wait(lambda: page.content is not None and len(page.content.scene.objects) == 2)
+    wait(lambda: page._run_text.content == f"finished: **{out}**")
     assert not page._run_bar.visible
     session.close()
 

@@ -111,7 +111,8 @@ def test_each_check_finds_what_is_its_own() -> None:
     assert "outside the box" in check([there], workspace=low)["workspace"]
     assert not check([there], workspace=low)["limits and speed"]
     straight = path_to(np.array([np.pi, -1.9, 0.0, -np.pi / 2, -np.pi / 2, 0.0]))
-    assert "in straighten" in check([Motion("straighten", straight)])["singularity"]
+    assert "in straighten" in check([Motion("straighten", straight, straight=True)])["singularity"]
+    assert not check([Motion("straighten", straight)])["singularity"], "joints may pass what a straight line may not"
 
 
 def test_motions_must_follow_each_other() -> None:

@@ -95,6 +95,10 @@ def test_the_stated_error_is_that_of_the_result():
     true_mm, true_deg = np.sqrt(np.mean(np.square([_difference(solution.X, X) for solution in solutions]), axis=0))
     assert true_mm / 2 < np.mean([solution.translation_spread_mm for solution in solutions]) < 2 * true_mm
     assert true_deg / 2 < np.mean([solution.rotation_spread_deg for solution in solutions]) < 2 * true_deg
+    ahead = np.array([0.0, 0.0, solutions[0].distance, 1.0])
+    true_seen = 1e3 * np.sqrt(np.mean([((np.linalg.inv(X) @ solution.X @ ahead - ahead) ** 2).sum() for solution in solutions]))
+    assert true_seen / 2 < np.mean([solution.seen_spread_mm for solution in solutions]) < 2 * true_seen < 2 * true_mm
+    assert solutions[0].distance == pytest.approx(0.35, abs=0.01)
     assert np.mean([solution.pixels for solution in solutions]) == pytest.approx(0.3 * np.sqrt(2), rel=0.1)
     assert all(solution.left_out_pixels > solution.pixels for solution in solutions)
 

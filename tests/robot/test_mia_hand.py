@@ -87,6 +87,15 @@ def test_an_empty_hand_holds_nothing_and_a_thumb_alone_neither(standin):
         assert not hand.detect_grasp(CLOSED).holds
 
 
+def test_motors_that_press_on_their_open_end_hold_nothing(hand, standin):
+    standin.inject(MiaFault.RUNAWAY)
+    hand.move_to({"j_mrl_fle": 1.2, "j_thumb_fle": 0.9})
+    assert hand.forces()["j_mrl_fle"] > 200
+    grip = hand.detect_grasp({"j_mrl_fle": 1.2, "j_thumb_fle": 0.9})
+    assert set(grip.short) == {"j_mrl_fle", "j_thumb_fle"}
+    assert not grip.holds
+
+
 def test_grasps_by_name_and_their_references(hand, standin):
     hand.set_grasp("pinch", {"j_thumb_fle": 0.1, "j_index_fle": 0.0}, {"j_thumb_fle": 0.5, "j_index_fle": -0.4})
     hand.close_grasp("pinch", 0.5)

@@ -5,7 +5,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
@@ -22,7 +22,8 @@ from robot.stops import MotionStoppedError, StopReason
 from robot.trajectory import time_path
 from robot.ur5 import UR5
 from robot.ur_pose import matrix_to_pose, pose_to_matrix
-from tests.benchmarks.arm_faults import PAYLOAD, SPEED, Bench, open_bench, plan_motion, settings_for
+from robot.ur_states import RuntimeState
+from tests.benchmarks.arm_faults import PAYLOAD, SPEED, Bench, open_bench, plan_motion, settings_for, wait_for_motion
 
 on_linux = pytest.mark.skipif(sys.platform != "linux", reason="ur-rtde and loopback addresses besides 127.0.0.1")
 FOLLOWING_ERROR = 0.004
@@ -116,8 +117,10 @@ def test_only_a_person_ends_a_stop(bench: Bench) -> None:
     with pytest.raises(MotionStoppedError) as stop:
         bench.driver.wait(1.0)
     assert stop.value.reason is StopReason.PROTECTIVE_STOP
+    q = bench.driver.joint_positions()
     with pytest.raises(MotionStoppedError):
         bench.driver.reset("the test")
+    np.testing.assert_array_equal(bench.driver.joint_positions(), q)
     bench.stand_in.inject(bench.controller.recover)
     with pytest.raises(MotionStoppedError):
         bench.driver.follow(plan_motion())
@@ -145,20 +148,24 @@ def test_arm_stops_when_the_main_program_dies() -> None:
     with open_bench() as opened:
         code = (
             "from robot.ur5 import UR5; from tests.benchmarks.arm_faults import *\n"
-            f"arm = UR5(settings_for({opened.stand_in.address!r})); print('moving', flush=True); arm.follow(plan_motion())\n"
+            f"arm = UR5(settings_for({opened.stand_in.address!r})); arm.follow(plan_motion(scale=8.0))\n"
         )
-        program = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, cwd=Path(__file__).parents[2])
-        assert program.stdout.readline() == b"moving\n"
-        while not any(abs(moment.qd).max() > 0.1 for moment in opened.controller.moments[-5:]):
-            time.sleep(0.01)
+        program = subprocess.Popen([sys.executable, "-c", code], cwd=Path(__file__).parents[2])
+        wait_for_motion(opened)
         os.kill(program.pid, signal.SIGKILL)
-        killed = time.monotonic()
         program.wait()
-        program.stdout.close()
-        time.sleep(0.5)
-        assert max(record.clock for record in opened.controller.records if record.kind == "motion") - killed < 0.1
-        assert abs(opened.controller.moments[-1].qd).max() < 0.01
-        assert opened.controller.arm.q[0] < plan_motion().positions[-1][0] - 0.01
+        wait_until(lambda: abs(opened.controller.moments[-1].qd).max() < 0.001 and opened.controller.runtime is RuntimeState.STOPPED)
+        sent = motions(opened)
+        time.sleep(0.3)
+        assert motions(opened) == sent
+        assert opened.controller.arm.q[0] < plan_motion(scale=8.0).positions[-1][0] - 0.3
+
+
+def wait_until(condition: Callable[[], bool], seconds: float = 15.0) -> None:
+    end = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < end
+        time.sleep(0.01)
 
 
 @on_linux
