@@ -4,10 +4,11 @@
    also lies within the cone, the two points oppose each other (antipodal, Nguyen 1988).
 2. A template's two sides are put on the two points; the angle about their axis and the depth along the approach are varied.
 3. Poses whose hand would touch the plane or any object on its way in are dropped; the rest are scored and thinned out.
+4. What is left is refined on the mesh's signed distance, and stays where the hand would not be clear there.
 """
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 
 import numpy as np
 import trimesh
@@ -16,6 +17,7 @@ from scipy.spatial.transform import Rotation
 
 from grasp_sim.contact_kernels import BOX, CYLINDER, SPHERE, cast_rays, hand_touches, keep_distinct
 from grasp_sim.hands import Closure, Hand, Template
+from grasp_sim.refine import Held, Surface, measure_squareness, refine
 from grasp_sim.solids import PlacedSolid, Polyhedron
 from invgraphics.grasp import Grasp, NoGrasp, Ungrasped
 
@@ -23,6 +25,8 @@ _KINDS = {"box": BOX, "cylinder": CYLINDER, "sphere": SPHERE}
 _DEPTHS = (0.012, 0.004, -0.004, -0.008)
 """Metres by which the hand is pushed further than where its contact points meet the pair; the first that is clear counts."""
 
+_SQUARE = 0.45
+"""Share of the score that antipodality makes up."""
 _CELL = 0.0015
 """Metres: of several points in one cell of this size one is kept."""
 _CELL_CODE = np.array([1, 1 << 20, 1 << 40])
@@ -53,6 +57,8 @@ class CandidateSettings:
     """Metres that the hand keeps from every surface on its way in."""
     pairs_placed: int = 150
     """Best-scored pairs that a template is put on."""
+    refined: bool = True
+    """Whether the candidates that are left are moved to where they hold more squarely (`grasp_sim.refine`)."""
     distinct_position: float = 0.01
     """Metres; nearer poses of similar turn count as one."""
     distinct_turn: float = np.deg2rad(20)
@@ -139,7 +145,8 @@ def find_candidates(
     if not found:
         why = "in every pose the hand would touch the plane or an object on its way in"
         return [], Ungrasped(NoGrasp.NO_ROOM, f"{NoGrasp.NO_ROOM.value}: {why}")
-    return _thinned(found, count, settings), None
+    best = _thinned(found, count, settings)
+    return _refined(best, hand, Surface(surface), points, settings) if settings.refined else best, None
 
 
 def find_pairs(surface: Polyhedron, settings: CandidateSettings, generator: np.random.Generator) -> Pairs:
@@ -171,7 +178,7 @@ def find_pairs(surface: Polyhedron, settings: CandidateSettings, generator: np.r
 def _place_template(pairs: Pairs, closure: Closure, centre_of_mass: np.ndarray, extent: float, settings: CandidateSettings) -> _Poses:
     """The best pairs that fit between the template's sides, from every approach angle."""
     lever = np.linalg.norm(np.cross(pairs.centre - centre_of_mass, pairs.axis), axis=1) / (0.5 * extent)
-    pair_score = 0.45 * pairs.quality + 0.35 * np.exp(-2 * lever)
+    pair_score = _SQUARE * pairs.quality + 0.35 * np.exp(-2 * lever)
     fits = (pairs.width < closure.width[0] - settings.side_room) & _leaves_room_below(pairs)
     chosen = _distinct_pairs(pairs, np.where(fits, pair_score, -np.inf))[: settings.pairs_placed]
     centre, axis, width = pairs.centre[chosen], pairs.axis[chosen], pairs.width[chosen]
@@ -239,6 +246,29 @@ def _clear_candidates(
     return found
 
 
+def _refined(found: list[Candidate], hand: Hand, surface: Surface, points: np.ndarray, settings: CandidateSettings) -> list[Candidate]:
+    """The candidates, best score first, each moved to where it holds more squarely if the hand is clear there too."""
+    moved: list[Candidate] = []
+    rim = 1 / np.sqrt(1 + settings.friction**2)
+    for template in hand.templates:
+        mine = [candidate for candidate in found if candidate.template == template.name]
+        if not mine:
+            continue
+        closure = hand.closure(template)
+        held = Held(np.stack([each.grasp.T_world_hand for each in mine]), np.array([each.grasp.width for each in mine]))
+        better = refine(held, closure, surface)
+        gain = measure_squareness(better, closure, surface) - measure_squareness(held, closure, surface)
+        shapes = np.stack([_shapes_at(hand, each.grasp.preshape) for each in mine])
+        above = _height_over_plane(better.T_world_hand, shapes, hand) > settings.clearance
+        accepted = (gain > 0) & above & _is_clear(better.T_world_hand, shapes, hand, points, settings)
+        for k, candidate in enumerate(mine):
+            if accepted[k]:
+                grasp = replace(candidate.grasp, T_world_hand=better.T_world_hand[k], width=float(better.width[k]))
+                candidate = replace(candidate, grasp=grasp, score=min(1.0, candidate.score + _SQUARE * float(gain[k]) / (1 - rim)))
+            moved.append(candidate)
+    return sorted(moved, key=lambda candidate: -candidate.score)
+
+
 def _push(
     T_world_hand: np.ndarray, T_hand_shape: np.ndarray, hand: Hand, depth: float, clearance: float
 ) -> tuple[Float[np.ndarray, "n 4 4"], Bool[np.ndarray, " n"]]:
@@ -279,7 +309,12 @@ def _is_clear(
 
 def _shape_poses(hand: Hand, template: Template, share: float) -> Float[np.ndarray, "s 4 4"]:
     """`T_hand_shape` of the hand's collision shapes at a share of the template's way."""
-    poses = hand.link_poses(template.motors_at(share))
+    return _shapes_at(hand, template.motors_at(share))
+
+
+def _shapes_at(hand: Hand, motors: Mapping[str, float]) -> Float[np.ndarray, "s 4 4"]:
+    """`T_hand_shape` of the hand's collision shapes with the motors there."""
+    poses = hand.link_poses(motors)
     return np.stack([poses[shape.link] @ shape.T_link_shape for shape in hand.kinematics.shapes])
 
 
