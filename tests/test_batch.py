@@ -89,7 +89,7 @@ def test_an_object_without_a_model_is_posed_by_its_reconstruction_from_another_i
     # Both images are the same, so the reconstructions are; the ball leaves its turn open, which ADD-S does not mind.
     assert row["add_s_mm"] < 8
     assert row["mssd_mm"] is None
-    assert "1 by other images" in " ".join(capsys.readouterr().out.split())
+    assert "other images (1)" in " ".join(capsys.readouterr().out.split())
     assert json.loads((out / "results.json").read_text())["objects_without_truth"]["count"] == 2
 
 

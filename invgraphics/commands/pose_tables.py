@@ -11,7 +11,7 @@ from invgraphics.commands.pose_scoring import PUBLISHED
 from invgraphics.pose_metrics import PoseResult, describe_pose, summarize_poses
 from invgraphics.report.html import count
 
-_GROUPS = {"published_models": "by published models", "other_images": "by other images"}
+_GROUPS = {"published_models": "models", "other_images": "other images"}
 """Where the models came from that were laid over the reconstructions, in `results.json` and in words."""
 _COLUMNS = {
     "add_auc": "ADD AUC",
@@ -40,13 +40,13 @@ def describe_poses(poses: Sequence[PoseResult]) -> dict[str, Any] | None:
 def build_pose_table(poses: Sequence[PoseResult]) -> Table:
     """The summaries as a table, in percent."""
     table = Table(title=f"{count(len(poses), 'pose')}, %", title_justify="left", box=SIMPLE_HEAD)
-    table.add_column("")
+    table.add_column("by", no_wrap=True)
     for heading in _COLUMNS.values():
         table.add_column(heading, justify="right", no_wrap=True)
     for name, group in _group(poses).items():
         if group:
             summary = summarize_poses(group)
-            table.add_row(f"{summary['count']} {_GROUPS[name]}", *(_format(summary.get(key)) for key in _COLUMNS))
+            table.add_row(f"{_GROUPS[name]} ({summary['count']})", *(_format(summary.get(key)) for key in _COLUMNS))
     return table
 
 
