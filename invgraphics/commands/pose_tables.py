@@ -14,15 +14,16 @@ from invgraphics.report.html import count
 _GROUPS = {"published_models": "models", "other_images": "other images"}
 """Where the models came from that were laid over the reconstructions, in `results.json` and in words."""
 _COLUMNS = {
-    "add_auc": "ADD AUC",
-    "add_s_auc": "ADD-S AUC",
-    "add_or_s_recall": "ADD(-S) 0.1d",
-    "ar_vsd": "AR VSD",
-    "ar_mssd": "AR MSSD",
-    "ar_mspd": "AR MSPD",
+    "add_auc": "ADD",
+    "add_s_auc": "ADD-S",
+    "add_or_s_recall": "< 0.1 d",
+    "ar_vsd": "VSD",
+    "ar_mssd": "MSSD",
+    "ar_mspd": "MSPD",
     "ar": "AR",
 }
 """All in percent."""
+_TITLE = "areas of ADD and ADD-S, ADD(-S) under 0.1 d, recalls, %"
 _UNKNOWN = (
     "symmetries are not known (BOP's models_info.json says them): MSSD, MSPD and their recalls are null, ADD(-S) is ADD for every object"
 )
@@ -39,7 +40,7 @@ def describe_poses(poses: Sequence[PoseResult]) -> dict[str, Any] | None:
 
 def build_pose_table(poses: Sequence[PoseResult]) -> Table:
     """The summaries as a table, in percent."""
-    table = Table(title=f"{count(len(poses), 'pose')}, %", title_justify="left", box=SIMPLE_HEAD)
+    table = Table(title=f"{count(len(poses), 'pose')}: {_TITLE}", title_justify="left", box=SIMPLE_HEAD)
     table.add_column("by", no_wrap=True)
     for heading in _COLUMNS.values():
         table.add_column(heading, justify="right", no_wrap=True)
