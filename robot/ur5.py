@@ -258,7 +258,7 @@ class UR5:
     def _send(self, message: object) -> None:
         try:
             self._servo.send(message)
-        except (BrokenPipeError, ConnectionResetError):
+        except OSError:
             self._servo.wait_for_end()
             self._require_no_stop()
 
@@ -324,7 +324,7 @@ class _ServoProcess:
         return self._process.pid
 
     def send(self, message: object) -> None:
-        """Raises `BrokenPipeError` or `ConnectionResetError` where the process has ended."""
+        """Raises `OSError` where the process has ended."""
         self._connection.send(message)
 
     def wait_for_end(self) -> None:
@@ -333,7 +333,7 @@ class _ServoProcess:
 
     def close(self) -> None:
         """Asks it to end the program on the controller and to leave, and makes sure that it has."""
-        with contextlib.suppress(BrokenPipeError, ConnectionResetError, OSError):
+        with contextlib.suppress(OSError):
             self._connection.send(Quit())
         self.kill(patience=1.5)
 

@@ -22,7 +22,7 @@ import numpy as np
 from robot.rtde_wire import PROTOCOL_VERSION, RTDE_PORT, PacketType, pack_packet
 from robot.stops import MotionStoppedError, StopReason
 from robot.ur5_messages import CYCLE, Brake, Done, Follow, MoveJoints, MoveStraight, Quit, ServoSettings, State, Stopped
-from robot.ur_states import find_hindrance, is_known_state
+from robot.ur_states import RuntimeState, find_hindrance, is_known_state
 
 _FIELDS = (
     *("timestamp", "actual_q", "actual_qd", "actual_TCP_pose", "actual_TCP_force"),
@@ -55,7 +55,9 @@ class Link:
         self.dashboard = DashboardClient(settings.host)
         self._check_controller(settings)
         self.receive = RTDEReceiveInterface(settings.host, 1 / CYCLE, list(_FIELDS))
-        hindrance = find_hindrance(self.receive.getRobotMode(), self.receive.getSafetyStatusBits(), runtime_state=2)
+        if not self.receive.isConnected() or not is_known_state(self.receive.getRobotMode(), self.receive.getSafetyStatusBits()):
+            raise MotionStoppedError(f"{settings.host} sends no state", StopReason.CONNECTION_LOST)
+        hindrance = find_hindrance(self.receive.getRobotMode(), self.receive.getSafetyStatusBits(), RuntimeState.PLAYING)
         if hindrance is not None:
             raise MotionStoppedError(hindrance.words, hindrance.reason)
         self.control = RTDEControlInterface(settings.host, 1 / CYCLE)

@@ -96,7 +96,7 @@ def find_hindrance(robot_mode: int, safety_bits: int, runtime_state: int) -> Hin
 
 def is_known_state(robot_mode: int, safety_bits: int) -> bool:
     """Whether these are numbers that a controller can send."""
-    return 0 <= safety_bits < 2 * SafetyBits.STOPPED_DUE_TO_SAFETY and robot_mode in frozenset(RobotMode)
+    return 0 < safety_bits < 2 * SafetyBits.STOPPED_DUE_TO_SAFETY and robot_mode in frozenset(RobotMode)
 
 
 def _name(kind: type[IntEnum], number: int) -> str:

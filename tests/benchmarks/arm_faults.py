@@ -45,6 +45,8 @@ class Bench:
 
     stand_in: URStandIn
     driver: UR5 | None = None
+    over: bool = False
+    """Nothing will be moved any more."""
 
     @property
     def controller(self) -> Controller:
@@ -68,6 +70,10 @@ class ArmFault:
     """In the middle of a motion, outside of the controller."""
     until: Callable[[], bool] | None = None
     """Asked by the driver during the motion."""
+
+
+class TooBusyError(Exception):
+    """This machine is so busy that the driver stopped by itself."""
 
 
 @dataclass(frozen=True)
@@ -124,21 +130,27 @@ def run_fault(fault: ArmFault, patient: bool = True) -> ArmOutcome:
             bench.driver.follow(plan_motion(), fault.until)
         except MotionStoppedError as caught:
             stop = caught
-        gave_up = time.monotonic()
+        gave_up, bench.over = time.monotonic(), True
+        if bench.driver is not None and not injected:
+            raise TooBusyError(f"{fault.name}: the driver stopped before the fault: {stop}")
         _try_again(bench)
         time.sleep(_WATCHED_AFTER)
         return _describe(bench.controller, injected[0] if injected else None, gave_up, stop)
 
 
-def wait_for_motion(bench: Bench) -> None:
-    """Until the arm is on its way."""
+def wait_for_motion(bench: Bench) -> bool:
+    """Until the arm is on its way; false where it is not, or was stopped before."""
     end = time.monotonic() + _MOVES_WITHIN
-    while sum(record.kind == "motion" for record in bench.controller.records) < _INJECTED_AFTER and time.monotonic() < end:
+    while sum(record.kind == "motion" for record in bench.controller.records) < _INJECTED_AFTER:
+        if time.monotonic() > end or bench.over:
+            return False
         time.sleep(0.005)
+    return True
 
 
 def _inject(fault: ArmFault, bench: Bench, injected: list[float]) -> None:
-    wait_for_motion(bench)
+    if not wait_for_motion(bench):
+        return
     if fault.inject is not None:
         inject = fault.inject
         injected.append(bench.stand_in.inject(lambda: inject(bench)))

@@ -24,12 +24,25 @@ from robot.standins.camera import CameraFault, CameraStandIn
 from robot.standins.mia import MiaFault, MiaStandIn
 from robot.stops import MotionStoppedError
 from robot.ur5 import UR5
-from tests.benchmarks.arm_faults import ARM_FAULTS, SPEED, Bench, open_bench, plan_motion, run_fault, settings_for, wait_for_motion
+from tests.benchmarks.arm_faults import (
+    ARM_FAULTS,
+    SPEED,
+    ArmFault,
+    ArmOutcome,
+    Bench,
+    TooBusyError,
+    open_bench,
+    plan_motion,
+    run_fault,
+    settings_for,
+    wait_for_motion,
+)
 from tests.benchmarks.tables import describe_machine, format_table, write_markdown
 
 _AMOUNTS = {MiaFault.TRUNCATED: 0.6, MiaFault.CORRUPTED: 0.9, MiaFault.NOISE: 0.7}
 _SECONDS_TO_FAIL = 6.0
 _WATCHED_AFTER = 0.2
+_TRIES = 4
 
 
 @dataclass(frozen=True)
@@ -56,14 +69,15 @@ def main() -> None:
     parser = argparse.ArgumentParser(description="Injects every fault and tells what came of it.")
     parser.add_argument("--out", type=Path, required=True, help="folder for faults.json")
     parser.add_argument("--markdown", type=Path, help="page to write")
+    parser.add_argument("--patient", action="store_true", help="on a busy machine: the arm's state counts as stale after 0.6 s, not 0.1 s")
     arguments = parser.parse_args()
-    rows = [*_arm_rows(), *_hand_rows(), *_interlock_rows(), *_camera_rows()]
+    rows = [*_arm_rows(arguments.patient), *_hand_rows(), *_interlock_rows(arguments.patient), *_camera_rows()]
     arguments.out.mkdir(parents=True, exist_ok=True)
     write_json(arguments.out / "faults.json", {**describe_machine(), "rows": [asdict(row) for row in rows]})
     table = build_table(rows)
     print(table)
     if arguments.markdown:
-        write_markdown(arguments.markdown, "Faults", _explain(rows), table)
+        write_markdown(arguments.markdown, "Faults", _explain(rows, arguments.patient), table)
 
 
 def build_table(rows: list[Row]) -> str:
@@ -84,7 +98,7 @@ def build_table(rows: list[Row]) -> str:
     return format_table(header, cells)
 
 
-def _explain(rows: list[Row]) -> list[str]:
+def _explain(rows: list[Row], patient: bool) -> list[str]:
     stops = [row for row in rows if row.reason]
     counts = ", ".join(f"{sum(row.device == device for row in rows)} of {device}" for device in dict.fromkeys(row.device for row in rows))
     after = sum(row.commands_after for row in rows)
@@ -95,15 +109,26 @@ def _explain(rows: list[Row]) -> list[str]:
         "Times are milliseconds from the injection: to the driver's error, to the last command that moves something (0 where none came "
         "after), to standing still. – is where there is nothing to measure: the fault was there before anything moved, or the device does "
         "not move. An arm whose connection is lost stands at its last setpoint; the controller's own watchdog then ends its program "
-        "after 0.1 s. Wall-clock times on a busy machine with 2 cores; a cycle of the controller is 8 ms.",
+        f"after {'0.7' if patient else '0.1'} s. Wall-clock times on a busy machine with 2 cores; a cycle of the controller is 8 ms."
+        + (" So busy that the state counts as stale after 0.6 s here, in place of the driver's 0.1 s." if patient else ""),
         "Written by `python -m tests.benchmarks.faults --out out/faults --markdown docs/faults.md`; the same faults are tests "
         "(`tests/robot/test_faults.py`, `test_mia_hand.py`, `test_realsense.py`).",
     ]
 
 
-def _arm_rows() -> Iterator[Row]:
+def _run_patiently(fault: ArmFault, patient: bool) -> ArmOutcome:
+    """Once more where the machine was too busy."""
+    for _ in range(_TRIES - 1):
+        try:
+            return run_fault(fault, patient)
+        except TooBusyError as error:
+            print(error, flush=True)
+    return run_fault(fault, patient)
+
+
+def _arm_rows(patient: bool) -> Iterator[Row]:
     for fault in ARM_FAULTS:
-        outcome = run_fault(fault, patient=False)
+        outcome = _run_patiently(fault, patient)
         stopped = outcome.reason is not None
         last = None if outcome.last_command is None or not stopped else max(outcome.last_command, 0.0)
         yield Row(
@@ -141,11 +166,11 @@ def _hand_rows() -> Iterator[Row]:
             )
 
 
-def _interlock_rows() -> Iterator[Row]:
+def _interlock_rows(patient: bool) -> Iterator[Row]:
     """The hand fails while the arm moves: the arm brakes on its path, and is then refused everything, too."""
     for fault in (MiaFault.SILENT, MiaFault.UNPLUGGED):
         with open_bench() as bench, MiaStandIn() as stand_in, MiaHand(stand_in.port) as hand:
-            bench.driver = UR5(settings_for(bench.stand_in.address, patient=False))
+            bench.driver = UR5(settings_for(bench.stand_in.address, patient))
             injected: list[float] = []
             threading.Thread(target=_inject_moving, args=(bench, stand_in, fault, injected), daemon=True).start()
             stop = _move_to_and_fro(InterlockedArm(bench.driver, SPEED, (hand.check,)))
