@@ -287,7 +287,7 @@ ARM_FAULTS = (
     _fault(
         "a joint's encoder jumps by 17 degrees", StopReason.BAD_DATA, inject=lambda bench: bench.controller.arm.displace(np.full(6, 0.3))
     ),
-    _fault("a joint creeps out of its range", StopReason.OUT_OF_LIMITS, inject=_creep),
+    _fault("a joint creeps out of its range", StopReason.OUT_OF_LIMITS, StopReason.LAG, inject=_creep),
     _fault("the arm is held fast", StopReason.LAG, inject=_hold),
     _fault("a joint is told to turn too fast", StopReason.OVERSPEED, inject=_lie("actual_qd", lambda qd: (2.0, *qd[1:]))),
     _fault("150 N at the tool", StopReason.FORCE, inject=_push),
