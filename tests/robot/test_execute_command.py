@@ -17,11 +17,13 @@ from invgraphics.execution.replay import find_joint_motion, load_log
 from invgraphics.execution.setup import compute_payload
 from invgraphics.grasp import Grasp, save_grasps
 from invgraphics.observation import Observation
-from invgraphics.output import save_reconstruction
+from invgraphics.output import load_scene, save_reconstruction
 from invgraphics.reconstruction import Reconstruction
+from invgraphics.recorded_motion import load_motion
 from invgraphics.scene import Material, Plane, Scene, SceneObject
 from robot.calibration import Calibration, CalibrationCamera, CalibrationErrors, CalibrationMode
 from robot.calibration_board import Board
+from robot.kinematics import JOINT_NAMES
 from robot.log import RobotLog
 from tests.grasp_sim.shapes import make_box
 
@@ -108,6 +110,19 @@ def test_dry_run_plans_checks_rehearses_and_draws(dry_run: tuple[int, Path]) -> 
     assert picture.shape[1] > 1000
     assert picture.std() > 20
     assert len(cv2.imreadanimation(str(folder / "rehearsal.webp"))[1].frames) > 20
+
+
+def test_the_rehearsed_motion_is_kept_for_the_viewer(dry_run: tuple[int, Path]) -> None:
+    """In the scene's world frame: the base where the calibration has it, the object from its place to the goal."""
+    _, folder = dry_run
+    motion = load_motion(folder)
+    np.testing.assert_allclose(motion.T_world_base, T_WORLD_BASE, atol=1e-4)
+    assert [name for _, name in motion.phases][:2] == ["start", "pre-grasp"]
+    assert set(JOINT_NAMES) < set(motion.joint_names)
+    path = motion.T_world_objects[0]
+    np.testing.assert_allclose(path[0], load_scene(folder.parents[1]).objects[0].T_world_object, atol=1e-5)
+    end = np.linalg.inv(T_WORLD_BASE) @ path[-1]
+    np.testing.assert_allclose(end[:2, 3], [0.2, 0.45], atol=0.06)
 
 
 def test_the_log_is_told_and_filmed_again(dry_run: tuple[int, Path], capsys: pytest.CaptureFixture) -> None:
