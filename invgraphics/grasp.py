@@ -41,7 +41,7 @@ class Grasp:
         return wilson_interval(self.success_rate * self.trials, self.trials) if self.trials else (0.0, 1.0)
 
 
-def wilson_interval(successes: float, trials: int) -> tuple[float, float]:
+def wilson_interval(successes: int | float, trials: int) -> tuple[float, float]:
     """Where a probability is with 95 % confidence after so many trials: Wilson's score interval (1927); (0, 1) before any trial."""
     if trials == 0:
         return 0.0, 1.0

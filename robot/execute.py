@@ -121,7 +121,8 @@ class ExecutionSettings:
     largest_slip: float = 0.03
     """An object that has moved so far relative to the flange since the hand closed slips, metres."""
     largest_closing: float = 0.25
-    """A motor that has gone on closing by so much since it was stopped by the object has nothing to hold any more, radians."""
+    """Motors that have all gone on closing by so much since the object stopped them have nothing to hold any more, radians. One alone
+    may: fingers find their places as the weight comes on."""
     contact_lag: float = 0.003
     """An object that stays behind so far while the arm lowers it stands on something, metres."""
     largest_misplacement: float = 0.06
@@ -288,10 +289,10 @@ class Grip:
             self.reason = f"it moved by {1000 * moved:.0f} mm in the hand"
             return self.reason
         now = self._hand.motor_positions()
-        for name, before in self._motors.items():
-            if (now[name] - before) * self._ways[name] > self._settings.largest_closing:
-                self.reason = f"{name} went on closing by {np.degrees(abs(now[name] - before)):.0f} degrees"
-                return self.reason
+        closed = [(now[name] - before) * self._ways[name] for name, before in self._motors.items()]
+        if closed and min(closed) > self._settings.largest_closing:
+            self.reason = f"the fingers went on closing, each by {np.degrees(min(closed)):.0f} degrees or more"
+            return self.reason
         return None
 
     def _object_in_flange(self) -> Float[np.ndarray, "3"]:

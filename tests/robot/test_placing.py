@@ -18,10 +18,13 @@ CARRY, LOWER, RETREAT = 1, 2, 3
 
 
 class ScriptedCell:
-    """Arm, hand and object in one: the object moves by `offsets` from the given move of the arm on, the fingers by `closing`."""
+    """Arm, hand and object in one: the object moves by `offsets` from the given move of the arm on, the thumb by `closing`.
 
-    def __init__(self, offsets: Mapping[int, tuple[float, float, float]], closing: float = 0.0, stops_at: int = 0):
-        self._offsets, self._closing, self._stops_at = offsets, closing, stops_at
+    The finger moves with the thumb unless it is `idle`.
+    """
+
+    def __init__(self, offsets: Mapping[int, tuple[float, float, float]], closing: float = 0.0, stops_at: int = 0, idle: bool = False):
+        self._offsets, self._closing, self._stops_at, self._idle = offsets, closing, stops_at, idle
         self._moves = 0
         self.followed: list[Trajectory] = []
         self.opened = False
@@ -30,7 +33,8 @@ class ScriptedCell:
         return HOME
 
     def motor_positions(self) -> dict[str, float]:
-        return {"thumb": 0.5 + (self._closing if self._moves >= CARRY else 0.0)}
+        moved = self._closing if self._moves >= CARRY else 0.0
+        return {"thumb": 0.5 + moved, "finger": 0.7 + (0.0 if self._idle else moved)}
 
     def follow(self, trajectory: Trajectory, until: Callable[[], bool] | None = None) -> bool:
         self._moves += 1
@@ -62,13 +66,14 @@ def make_plan() -> PlacePlan:
         (ScriptedCell({RETREAT: (0.04, 0.0, 0.0)}), Outcome.PLACED, Phase.HOME, "40 mm"),
         (ScriptedCell({RETREAT: (0.06, 0.06, 0.0)}), Outcome.MISPLACED, Phase.HOME, "85 mm"),
         (ScriptedCell({CARRY: (0.0, 0.0, -0.2)}), Outcome.LOST_ON_THE_WAY, Phase.HELD, "200 mm in the hand"),
-        (ScriptedCell({}, closing=0.4), Outcome.LOST_ON_THE_WAY, Phase.HELD, "thumb went on closing by 23 degrees"),
+        (ScriptedCell({}, closing=0.4), Outcome.LOST_ON_THE_WAY, Phase.HELD, "went on closing, each by 23 degrees"),
+        (ScriptedCell({}, closing=0.4, idle=True), Outcome.PLACED, Phase.HOME, "0 mm"),
         (ScriptedCell({}, stops_at=CARRY), Outcome.ARM_STOPPED, Phase.HELD, "20 degrees behind"),
         (ScriptedCell({}, stops_at=RETREAT), Outcome.ARM_STOPPED, Phase.LOWERED, "20 degrees behind"),
     ],
 )
 def test_every_way_to_put_down_gets_its_own_verdict(cell: ScriptedCell, outcome: Outcome, reached: Phase, told: str) -> None:
-    report = execute_place(make_plan(), {"thumb": 0.0}, {"thumb": 1.0}, cell, cell, cell)
+    report = execute_place(make_plan(), {"thumb": 0.0, "finger": 0.0}, {"thumb": 1.0, "finger": 1.5}, cell, cell, cell)
     assert (report.outcome, report.reached) == (outcome, reached)
     assert outcome.value in report.message
     assert told in report.message
@@ -76,7 +81,7 @@ def test_every_way_to_put_down_gets_its_own_verdict(cell: ScriptedCell, outcome:
 
 def test_after_a_loss_the_hand_opens_and_the_arm_goes_home_the_way_that_was_planned() -> None:
     cell, plan = ScriptedCell({CARRY: (0.0, 0.0, -0.2)}), make_plan()
-    execute_place(plan, {"thumb": 0.0}, {"thumb": 1.0}, cell, cell, cell)
+    execute_place(plan, {"thumb": 0.0, "finger": 0.0}, {"thumb": 1.0, "finger": 1.5}, cell, cell, cell)
     assert cell.opened
     assert cell.followed[0] is plan.carry
     assert cell.followed[-1] is plan.give_up
