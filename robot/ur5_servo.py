@@ -38,6 +38,8 @@ _SETTLING_SECONDS = 3.0
 """In which it must."""
 _LAG_SECONDS = 0.2
 """By so much of its motion a joint may trail its setpoint, on top of the largest lag."""
+_BRAKING = 5.0
+"""Deceleration of a motion that is broken off, rad/s^2, where this takes no longer than `ServoSettings.braking_seconds`."""
 _SEND_OFF_SECONDS = 0.6
 """For ending the program on the controller, before the process ends anyway."""
 
@@ -155,14 +157,14 @@ class Teller:
 
 
 class PathMotion:
-    """Setpoints along a list, one a cycle; braking slows the progress along the list down to none."""
+    """Setpoints along a list, one a cycle; braking slows the progress along the list down to none, a slow motion's in less time."""
 
-    def __init__(self, request: Follow, braking_cycles: float):
+    def __init__(self, request: Follow, braking_seconds: float):
         self.number = request.number
         self._positions = request.positions
         self._place, self._rate = 0.0, 1.0
         self._slowing = 0.0
-        self._braking_cycles = braking_cycles
+        self._braking_seconds = braking_seconds
 
     @property
     def complete(self) -> bool:
@@ -176,7 +178,9 @@ class PathMotion:
 
     def brake(self) -> None:
         """From now on slower and slower."""
-        self._slowing = 1 / self._braking_cycles
+        k = min(int(self._place), max(len(self._positions) - 2, 0))
+        speed = float(abs(self._positions[min(k + 1, len(self._positions) - 1)] - self._positions[k]).max()) / CYCLE
+        self._slowing = CYCLE / min(max(speed / _BRAKING, CYCLE), self._braking_seconds)
 
     def next(self) -> np.ndarray:
         """The next setpoint, radians."""
@@ -319,7 +323,7 @@ class Servo:
     def _obey(self, message: object) -> None:
         control, settings = self._link.control, self._settings
         if isinstance(message, Follow):
-            self._motion = PathMotion(message, settings.braking_seconds / CYCLE)
+            self._motion = PathMotion(message, settings.braking_seconds)
         elif isinstance(message, MoveJoints):
             self._leave_servo_mode()
             self._motion = message
