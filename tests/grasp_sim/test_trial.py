@@ -78,7 +78,7 @@ def test_the_mia_lifts_a_flat_box_off_the_table() -> None:
 def test_a_reconstruction_that_would_topple_is_held_until_it_is_grasped() -> None:
     """A box on its edge falls over on its own; in the image it stood, so it is still there when the fingers come."""
     tilted = translation(0, 0, 0.0)
-    tilted[:3, :3] = Rotation.from_euler("x", 20, degrees=True).as_matrix()
+    tilted[:3, :3] = Rotation.from_euler("y", 20, degrees=True).as_matrix()
     item = place(make_box(0.03, 0.03, 0.1))
     lowest = (item.solid.vertices @ tilted[:3, :3].T)[:, 2].min()
     tilted[2, 3] = -lowest
