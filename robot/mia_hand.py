@@ -10,7 +10,7 @@ newtons or amperes is published.
 """
 
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -41,6 +41,8 @@ _FINGER_GAUGES = {THUMB: ("thumb_a", "thumb_b"), FINGERS: ("mrl_a", "mrl_b"), IN
 _STILL_COUNTS = 2
 _WRONG_WAY_COUNTS = 12
 _LEAST_MOTION_COUNTS = 3
+_HEARD_SECONDS = 0.05
+"""After the last of a motion's commands, by when all motors obey them."""
 _OPEN_END_COUNTS = 5
 
 
@@ -187,7 +189,7 @@ class MiaHand:
             since = time.monotonic()
             for motor, counts in goals.items():
                 self._link.send(position_command(motor, counts, self.settings.percent_of(motor)))
-            end = self._wait_until_still(start, goals, since)
+            end = self._wait_until_still(start, goals, since, time.monotonic() + _HEARD_SECONDS)
             idle = self._idle_motors(start, end, goals)
             if not idle:
                 break
@@ -267,17 +269,23 @@ class MiaHand:
     def _do_grasp(self, command: str) -> None:
         start, since = self._counts(), time.monotonic()
         self._link.send(command)
-        self._wait_until_still(start, {}, since)
+        self._wait_until_still(start, {}, since, since)
         self._blocked = {}
 
-    def _wait_until_still(self, start: Mapping[str, int], goals: Mapping[str, int], since: float) -> dict[str, int]:
-        """Where the motors stand at the end; `goals` (counts) may be unknown. Fails where one goes the wrong way, or never stops."""
+    def _wait_until_still(self, start: dict[str, int], goals: Mapping[str, int], since: float, heard: float) -> dict[str, int]:
+        """Where the motors stand at the end; `goals` (counts) may be unknown. Fails where one goes the wrong way, or never stops.
+
+        Before the time `heard` a motor that something held up may not obey yet: it follows what gives way before its own command comes.
+        """
         settings = self.settings
         sample = self._link.newer(Stream.POSITION, since)
         reference, quiet_since = sample, sample.time
+        starts = [start]
         while True:
             now = _by_motor(sample)
-            self._require_right_way(start, now, goals)
+            if sample.time <= heard:
+                starts.append(start | {motor: now[motor] for motor in self._blocked})
+            self._require_right_way(starts, now, goals)
             before = _by_motor(reference)
             if any(abs(now[motor] - before[motor]) >= _STILL_COUNTS for motor in MOTORS):
                 reference, quiet_since = sample, sample.time
@@ -290,11 +298,11 @@ class MiaHand:
                 self._fail(f"the hand still moves after {settings.timeout:g} s: {describe_counts(now)}")
             sample = self._link.newer(Stream.POSITION, sample.time)
 
-    def _require_right_way(self, start: Mapping[str, int], now: Mapping[str, int], goals: Mapping[str, int]) -> None:
+    def _require_right_way(self, starts: Sequence[Mapping[str, int]], now: Mapping[str, int], goals: Mapping[str, int]) -> None:
         for motor, goal in goals.items():
-            lowest, highest = sorted((start[motor], goal))
-            if not lowest - _WRONG_WAY_COUNTS <= now[motor] <= highest + _WRONG_WAY_COUNTS:
-                self._fail(f"{motor} went to {now[motor]} counts on its way from {start[motor]} to {goal}")
+            places = [goal, *(start[motor] for start in starts)]
+            if not min(places) - _WRONG_WAY_COUNTS <= now[motor] <= max(places) + _WRONG_WAY_COUNTS:
+                self._fail(f"{motor} went to {now[motor]} counts on its way from {starts[0][motor]} to {goal}")
 
     def _idle_motors(self, start: Mapping[str, int], end: Mapping[str, int], goals: Mapping[str, int]) -> list[str]:
         """Motors that should have moved, did not, and press on nothing."""

@@ -57,7 +57,7 @@ class PhysicsWorld(Protocol):
         ...
 
     def joint_states(self, body: int) -> Mapping[str, Any]:
-        """Objects with `position` (rad) and `velocity` (rad/s) by joint name."""
+        """Objects with `position` (rad), `velocity` (rad/s) and `effort` (N m) by joint name."""
         ...
 
     def motor_positions(self, body: int) -> Mapping[str, float]:

@@ -13,10 +13,10 @@ from robot.standins.mia_motors import Drive, MotorState
 
 _FULL_SPEED = 90.0
 """Of the hand's motors, on the wire."""
-_PRESSING_SPEED = 0.1
-"""rad/s below which a motor that has not arrived presses against something."""
-_ARRIVED = 0.02
-"""Radians."""
+_JOINTS = {"j_thumb_fle": ("j_thumb_fle",), "j_index_fle": ("j_index_fle",), "j_mrl_fle": ("j_mrl_fle", "j_ring_fle", "j_little_fle")}
+"""On which a motor's strain gauges and current tell the load."""
+_LOAD_SECONDS = 0.05
+"""Over which it is evened out."""
 _SLEEP_AFTER = 6.0
 """Seconds without a new command after which the world's time stands still until the next one: everything has come to rest."""
 _LEAST_SPEED = 0.01
@@ -35,6 +35,7 @@ class PhysicalRobot:
         self._lock = threading.Lock()
         self._before: np.ndarray | None = None
         self._drives: dict[str, Drive] = {}
+        self._loads = dict.fromkeys(efforts, 0.0)
         self._quiet = 0.0
         self._arm_efforts = dict(zip(JOINT_NAMES, UR5_LIMITS.effort.tolist(), strict=True))
 
@@ -65,20 +66,20 @@ class PhysicalRobot:
             standing = {name: states[name].position for name in self._efforts} | dict(self._world.motor_positions(self._body))
             told: dict[str, MotorState] = {}
             for motor in self._efforts:
-                target, drive = standing[motor], drives.get(motor)
+                drive = drives.get(motor)
                 if drive is not None:
-                    target = self._drive(motor, drive, standing[motor])
-                presses = abs(target - standing[motor]) > _ARRIVED and abs(states[motor].velocity) < _PRESSING_SPEED
-                load = drive.percent / 100 if drive is not None and presses else 0.0
-                told[motor] = MotorState(float(_counts(motor, standing[motor])), load=load)
+                    self._drive(motor, drive, standing[motor])
+                load = abs(sum(states[joint].effort for joint in _JOINTS[motor])) / self._efforts[motor]
+                self._loads[motor] += (min(load, 1.0) - self._loads[motor]) * min(seconds / _LOAD_SECONDS, 1.0)
+                told[motor] = MotorState(float(_counts(motor, standing[motor])), load=self._loads[motor])
             return told
 
     def _positions(self) -> Float[np.ndarray, "6"]:
         states = self._world.joint_states(self._body)
         return np.array([states[name].position for name in JOINT_NAMES])
 
-    def _drive(self, motor: str, drive: Drive, now: float) -> float:
-        """Sets a motor's target, speed and force; the target, radians."""
+    def _drive(self, motor: str, drive: Drive, now: float) -> None:
+        """Sets a motor's target, speed and force; `now` is where it stands, radians."""
         speed = drive.percent / 100 * _FULL_SPEED if drive.target is not None else abs(drive.speed or 0.0)
         if drive.target is not None:
             target = radians_from_counts(motor, drive.target)
@@ -87,7 +88,6 @@ class PhysicalRobot:
         velocity = max(abs(joint_speed(motor, speed, _counts(motor, now))), _LEAST_SPEED)
         effort = self._efforts[motor] * drive.percent / 100
         self._world.set_joint_targets(self._body, {motor: target}, max_efforts={motor: effort}, max_velocities={motor: velocity})
-        return target
 
 
 def _counts(motor: str, radians: float) -> int:
