@@ -21,6 +21,8 @@ from robot.rtde_wire import PacketType, WireError, pack_fields, pack_packet, tak
 from robot.stops import MotionStoppedError, StopReason
 from robot.trajectory import time_path
 from robot.ur5 import UR5
+from robot.ur5_messages import CYCLE, Follow
+from robot.ur5_servo import PathMotion
 from robot.ur_pose import matrix_to_pose, pose_to_matrix
 from robot.ur_states import RuntimeState
 from tests.benchmarks.arm_faults import PAYLOAD, SPEED, Bench, open_bench, plan_motion, settings_for, wait_for_motion
@@ -75,6 +77,21 @@ def test_arm_brakes_on_its_path_when_asked_to(bench: Bench) -> None:
 
 
 @on_linux
+@pytest.mark.parametrize(("speed", "seconds"), [(0.1, 0.02), (1.0, 0.2), (3.0, 0.3)])
+def test_slow_motion_brakes_in_less_time(speed: float, seconds: float) -> None:
+    line = np.arange(500)[:, None] * np.full(6, speed * CYCLE)
+    motion = PathMotion(Follow(1, line), braking_seconds=0.3)
+    motion.next()
+    motion.brake()
+    setpoints = [motion.next()]
+    while not motion.over:
+        setpoints.append(motion.next())
+    steps = np.diff(np.stack(setpoints), axis=0)
+    assert len(setpoints) * CYCLE == pytest.approx(seconds, abs=1.01 * CYCLE)
+    assert (steps >= 0).all()
+    assert steps.max(initial=0) < speed * CYCLE
+
+
 def test_controllers_own_motions_arrive(bench: Bench) -> None:
     q_start = bench.driver.joint_positions()
     assert bench.driver.move_joints(q_start + np.array([0.05, 0.0, 0.0, 0.0, 0.0, -0.1]))
