@@ -2,6 +2,7 @@
 
 import ast
 import importlib
+import os
 import re
 import shlex
 import shutil
@@ -84,7 +85,9 @@ def test_code_that_is_shown_runs(name, workplace, monkeypatch):
 
 def test_the_site_is_built_without_a_warning_and_has_every_docstring(tmp_path):
     command = [sys.executable, "-m", "mkdocs", "build", "--strict", "--config-file", str(ROOT / "mkdocs.yml"), "--site-dir", str(tmp_path)]
-    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+    # The theme announces its own end of life on every build unless it is told not to.
+    environment = {**os.environ, "NO_MKDOCS_2_WARNING": "1"}
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False, env=environment)
     assert done.returncode == 0, done.stderr
     assert "WARNING" not in done.stderr
     reference = {path.stem: path.read_text() for path in (tmp_path / "reference").glob("*.html")}
