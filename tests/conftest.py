@@ -1,5 +1,6 @@
-"""Shape and type annotations of the packages are checked while the tests run (jaxtyping with beartype)."""
+"""Shape and type annotations of the packages are checked while the tests run (jaxtyping with beartype); Ctrl-C is heard."""
 
+import signal
 from pathlib import Path
 
 from jaxtyping import install_import_hook
@@ -20,4 +21,6 @@ def _checked_modules() -> list[str]:
     ]
 
 
+# What a shell starts in the background ignores Ctrl-C, and so does all that it starts; some tests send it.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 install_import_hook(_checked_modules(), "beartype.beartype")
