@@ -206,6 +206,7 @@ class UR5:
             self._check_geometry()
         except MotionStoppedError as stop:
             self._latch(stop)
+            self._servo.close()
             raise
 
     def _check_geometry(self) -> None:
