@@ -47,6 +47,8 @@ class Bench:
     driver: UR5 | None = None
     over: bool = False
     """Nothing will be moved any more."""
+    other_clients: list[subprocess.Popen] = field(default_factory=list)
+    """Programs that a fault has set on the stand-in; ended with the bench."""
 
     @property
     def controller(self) -> Controller:
@@ -115,6 +117,9 @@ def open_bench(identity: Identity | None = None) -> Iterator[Bench]:
         finally:
             if bench.driver is not None:
                 bench.driver.close()
+            for client in bench.other_clients:
+                client.kill()
+                client.wait()
 
 
 def run_fault(fault: ArmFault, patient: bool = True) -> ArmOutcome:
@@ -245,12 +250,12 @@ def _seize_registers(bench: Bench) -> None:
     code = (
         "import socket,struct,sys,time\n"
         f"s=socket.create_connection(({bench.stand_in.address!r},{RTDE_PORT}))\n"
-        "n=b'input_int_register_0';s.sendall(struct.pack('>HB',3+len(n),73)+n);s.recv(64);print('ready',flush=True);time.sleep(20)\n"
+        "n=b'input_int_register_0';s.sendall(struct.pack('>HB',3+len(n),73)+n);s.recv(64);print('ready',flush=True);time.sleep(60)\n"
     )
     process = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE)
     process.stdout.readline()
     process.stdout.close()
-    threading.Timer(4.0, process.kill).start()
+    bench.other_clients.append(process)
 
 
 def _off(bench: Bench) -> None:
