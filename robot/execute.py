@@ -200,7 +200,7 @@ def execute_place(
     limits: JointLimits = UR5_LIMITS,
     stands: Callable[[], Callable[[], bool]] | None = None,
 ) -> ExecutionReport:
-    """Carries what was lifted to its place, lowers it until it stands on something, lets go, retreats, and goes home.
+    """Carries what was lifted to its place, lowers it until it stands on something or the motion ends, lets go, retreats, and goes home.
 
     `opened` and `closed` are the hand's motor targets, `limits` those of motions that are timed anew on the way. `stands`, called when
     the lowering begins, gives the question whether the object stands on something; without it the watch tells, by the object staying
@@ -230,9 +230,8 @@ def execute_place(
         done(Phase.HOME)
     except MotionStoppedError as stop:
         return _report(_stopped(stop), start, watch, 0.0, reached, str(stop))
-    away = float(np.linalg.norm((watch.position() - plan.goal)[:2]))
-    outcome = Outcome.PLACED if away <= settings.largest_misplacement else Outcome.MISPLACED
-    return _report(outcome, start, watch, 0.0, reached, f"it lies {1000 * away:.0f} mm from where it was to be put")
+    outcome, words = _judge_place(plan, watch.position(), settings)
+    return _report(outcome, start, watch, 0.0, reached, words)
 
 
 def return_home(
@@ -314,6 +313,17 @@ class Footing:
 
     def _over_flange(self) -> float:
         return float(self._watch.position()[2] - forward_kinematics(self._arm.joint_positions())[2, 3])
+
+
+def _judge_place(plan: PlacePlan, point: np.ndarray, settings: ExecutionSettings) -> tuple[Outcome, str]:
+    """Whether an object whose watched point is there at the end was put where it should be, and where it is, in words."""
+    away = float(np.linalg.norm((point - plan.goal)[:2]))
+    if plan.bin is not None:
+        inside = plan.bin.is_above_floor(point)
+        words = f"it lies {'in' if inside else 'beside'} the bin, {1000 * away:.0f} mm from its middle"
+        return Outcome.PLACED if inside else Outcome.MISPLACED, words
+    outcome = Outcome.PLACED if away <= settings.largest_misplacement else Outcome.MISPLACED
+    return outcome, f"it lies {1000 * away:.0f} mm from where it was to be put"
 
 
 def _stopped(stop: MotionStoppedError) -> Outcome:

@@ -10,6 +10,7 @@ import numpy as np
 from jaxtyping import Float
 from scipy.spatial.transform import Rotation, Slerp
 
+from robot.bin import Bin
 from robot.kinematics import (
     UR5_GEOMETRY,
     UR5_LIMITS,
@@ -81,15 +82,17 @@ class PlacePlan:
     carry: Trajectory
     """To above the place, joint space."""
     lower: Trajectory
-    """Straight down, to a little below where the object should meet the table."""
+    """Straight down, to a little below where the object should stand, or to where it is let go above the floor of a bin."""
     retreat: Trajectory
-    """Straight back along the hand from where the object should meet the table."""
+    """Straight back along the hand from where the object should be let go."""
     home: Trajectory
     """From there to where the arm waits."""
     give_up: Trajectory
     """From the end of the lift straight to where the arm waits, the hand empty."""
     goal: Float[np.ndarray, "3"]
-    """Where the object's watched point should come to lie, base frame, metres."""
+    """Where the object's watched point should be when it is let go, base frame, metres."""
+    bin: Bin | None = None
+    """What the object is put into; None where it is put on the table."""
 
 
 @dataclass(frozen=True)

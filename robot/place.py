@@ -1,13 +1,14 @@
-"""From the end of a lift to a place beside the scene: where the hand goes, how it gets there with what it holds, and home."""
+"""From the end of a lift to a place beside the scene or in a bin: where the hand goes, how it gets there with what it holds, and home."""
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Protocol, runtime_checkable
 
 import numpy as np
 from jaxtyping import Float
 from scipy.spatial.transform import Rotation
 
+from robot.bin import Bin
 from robot.kinematics import configurations_near, inverse_kinematics
 from robot.motion import (
     CollisionChecker,
@@ -20,14 +21,18 @@ from robot.motion import (
     linear_path,
     plan_free_motion,
 )
-from robot.trajectory import time_path
+from robot.trajectory import Trajectory, time_path
 
 BELOW = 0.008
-"""Metres by which the hand would go on below where the object should meet the table, if nothing stopped it."""
+"""Metres by which the hand would go on below where the object should stand, if nothing stopped it."""
 _YAWS = np.deg2rad([0.0, 45.0, -45.0, 90.0, -90.0, 135.0, -135.0, 180.0])
 """Turns about the vertical from how the object was picked, in the order in which they are tried."""
 _BRANCHES = 4
 """Configurations of the arm that are tried at each."""
+_OVER_RIM = 0.03
+"""Metres between the rim of a bin and the underside of what is carried, where the way down begins."""
+_NEAR_FLOOR = 0.01
+"""Metres above where it should stand below which what is carried may come near to what it is put on."""
 
 
 @runtime_checkable
@@ -44,43 +49,74 @@ class PlaceTask:
     """What is to be put down where."""
 
     spots: Sequence[Float[np.ndarray, "2"]]
-    """Free places on the table for the object's watched point, best first: x, y in the base frame, metres."""
+    """Free places on the table for the object's watched point, best first: x, y in the base frame, metres; none with a bin."""
     point: Float[np.ndarray, "3"]
     """The watched point where the object was picked, base frame, metres."""
     q_home: Float[np.ndarray, "6"]
     """Where the arm waits, radians."""
     body: int
     """The object, in the checker's world."""
+    bin: Bin | None = None
+    """What it is to be put into."""
+
+
+@dataclass(frozen=True)
+class _Goal:
+    """One way to let go of an object."""
+
+    turn: Float[np.ndarray, "3 3"]
+    """About the vertical, from how it was picked."""
+    point: Float[np.ndarray, "3"]
+    """Where its watched point is then, base frame, metres."""
+    above: float
+    """Metres above that at which the carrying ends and the way straight down begins."""
+    below: float
+    """Metres by which the hand goes on below that, to find what the object is to stand on."""
 
 
 def plan_place(
     pick: PickTask, plan: PickPlan, task: PlaceTask, checker: CarryingChecker, generator: np.random.Generator, settings: MotionSettings
 ) -> PlacePlan | Unreachable:
-    """Motions that put down at the first spot that can be reached what `plan` lifts, standing as it stood; or why not."""
+    """Motions that put down what `plan` lifts, standing as it stood, where that can be done first; or why it cannot be.
+
+    In a bin it is let go as near above the floor as the walls allow the hand to come.
+    """
     q_lift = plan.lift.positions[-1]
     give_up = plan_free_motion(q_lift, task.q_home, checker, generator, settings, ignoring=pick.target)
     if give_up is None:
         return Unreachable(Reason.NO_PATH, f"{Reason.NO_PATH.value}: home from the end of the lift")
     try:
-        for turn, goal in _goals(task):
-            planned = _plan_at(turn, goal, pick, plan, task, checker, generator, settings)
+        for goal in _goals(task, plan.lift_height):
+            planned = _plan_at(goal, give_up, pick, plan, task, checker, generator, settings)
             if planned is not None:
-                return replace(planned, give_up=give_up)
+                return planned
     finally:
         checker.carry(None)
     return Unreachable(Reason.NO_PLACE, Reason.NO_PLACE.value)
 
 
-def _goals(task: PlaceTask) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-    """A turn about the vertical and a point for each try."""
-    for spot in task.spots:
+def _goals(task: PlaceTask, lift_height: float) -> Iterator[_Goal]:
+    """What is tried, best first."""
+    if task.bin is None:
+        places = [(np.array([*spot, task.point[2]]), lift_height, BELOW) for spot in task.spots]
+    else:
+        places = list(_places_in_bin(task.bin, task.point[2], lift_height))
+    for point, above, below in places:
         for yaw in _YAWS:
-            yield Rotation.from_euler("z", yaw).as_matrix(), np.array([*spot, task.point[2]])
+            yield _Goal(Rotation.from_euler("z", yaw).as_matrix(), point, above, below)
+
+
+def _places_in_bin(bin_: Bin, height: float, lift_height: float) -> Iterator[tuple[Float[np.ndarray, "3"], float, float]]:
+    """A goal's point, `above` and `below`, from the floor up; `height` is that of the watched point where the object was picked."""
+    for drop in bin_.drops():
+        underside = bin_.wall + drop
+        point = np.array([bin_.x, bin_.y, height + underside])
+        yield point, max(lift_height, bin_.height + _OVER_RIM - underside), BELOW if drop == 0 else 0.0
 
 
 def _plan_at(
-    turn: np.ndarray,
-    goal: np.ndarray,
+    goal: _Goal,
+    give_up: Trajectory,
     pick: PickTask,
     plan: PickPlan,
     task: PlaceTask,
@@ -88,30 +124,61 @@ def _plan_at(
     generator: np.random.Generator,
     settings: MotionSettings,
 ) -> PlacePlan | None:
-    """The plan for one place and turn, if there is one."""
+    """The plan for one way to let go, if there is one."""
+    turn = goal.turn
     T_base_down = pick.T_base_grasp.copy()
     T_base_down[:3, :3] = turn @ T_base_down[:3, :3]
-    T_base_down[:3, 3] = goal + turn @ (pick.T_base_grasp[:3, 3] - task.point)
-    T_base_above, T_base_below = _raised(T_base_down, plan.lift_height), _raised(T_base_down, -BELOW)
+    T_base_down[:3, 3] = goal.point + turn @ (pick.T_base_grasp[:3, 3] - task.point)
     T_base_back = T_base_down.copy()
     T_base_back[:3, 3] -= settings.approach_distance * turn @ pick.approach_direction
     q_lift = plan.lift.positions[-1]
-    for q_above in _configurations(T_base_above, q_lift, settings):
-        down = linear_path(T_base_above, T_base_down, q_above, settings)
-        below = None if down is None else linear_path(T_base_down, T_base_below, down[-1], settings)
-        back = None if down is None else linear_path(T_base_down, T_base_back, down[-1], settings)
-        if down is None or below is None or back is None or not _is_free([*down, *back], checker, pick.target):
+    for q_above in _configurations(_raised(T_base_down, goal.above), q_lift, settings):
+        straight = _plan_straight(goal, T_base_down, T_base_back, q_above, settings)
+        if straight is None or not _is_free([*straight.down[::-1], *straight.back], checker, pick.target):
             continue
         checker.carry(task.body, plan.lift.positions[0])
-        carry = plan_free_motion(q_lift, q_above, checker, generator, settings, ignoring=pick.target)
+        free = _is_free(_before_floor(straight.down, settings), checker, pick.target)
+        carry = plan_free_motion(q_lift, q_above, checker, generator, settings, ignoring=pick.target) if free else None
         checker.carry(None)
-        home = None if carry is None else plan_free_motion(back[-1], task.q_home, checker, generator, settings, ignoring=pick.target)
-        if carry is None or home is None:
+        if carry is None:
             continue
-        slow = {"limits": settings.limits, "speed_scale": settings.straight_speed_scale}
-        lower = time_path(np.concatenate([down, below[1:]]), settings.limits, speed_scale=0.5 * settings.straight_speed_scale)
-        return PlacePlan(carry, lower, time_path(back, **slow), home, home, goal)
+        home = plan_free_motion(straight.back[-1], task.q_home, checker, generator, settings, ignoring=pick.target)
+        if home is None:
+            continue
+        lowered, speed = np.concatenate([straight.down, straight.below[1:]]), settings.straight_speed_scale
+        lower = time_path(lowered, settings.limits, speed_scale=0.5 * speed)
+        retreat = time_path(straight.back, settings.limits, speed_scale=speed)
+        return PlacePlan(carry, lower, retreat, home, give_up, goal.point, task.bin)
     return None
+
+
+@dataclass(frozen=True)
+class _StraightWays:
+    """Configurations (radians) on the straight ways of one way to let go."""
+
+    down: Float[np.ndarray, "n 6"]
+    """To where the object is let go."""
+    below: Float[np.ndarray, "m 6"]
+    """From there on down."""
+    back: Float[np.ndarray, "k 6"]
+    """From there back along the hand."""
+
+
+def _plan_straight(
+    goal: _Goal, T_base_down: np.ndarray, T_base_back: np.ndarray, q_above: np.ndarray, settings: MotionSettings
+) -> _StraightWays | None:
+    """None where the arm cannot follow one of them."""
+    down = linear_path(_raised(T_base_down, goal.above), T_base_down, q_above, settings)
+    if down is None:
+        return None
+    below = linear_path(T_base_down, _raised(T_base_down, -goal.below), down[-1], settings)
+    back = linear_path(T_base_down, T_base_back, down[-1], settings)
+    return None if below is None or back is None else _StraightWays(down, below, back)
+
+
+def _before_floor(down: np.ndarray, settings: MotionSettings) -> np.ndarray:
+    """The part of a way straight down on which what is carried is not yet meant to come near to what it is put on."""
+    return down[: -int(np.ceil(_NEAR_FLOOR / settings.cartesian_step))]
 
 
 def _is_free(path: Sequence[np.ndarray], checker: CollisionChecker, target: frozenset[int]) -> bool:
