@@ -15,6 +15,8 @@ from invgraphics.errors import InputError
 ASSETS = Path(__file__).parent / "assets"
 UR5_URDF = ASSETS / "ur5.urdf"
 MIA_RIGHT_MOUNT = ASSETS / "mia_right_mount.json"
+MOUNTS = {"mia_right": MIA_RIGHT_MOUNT, "mia_left": ASSETS / "mia_left_mount.json"}
+"""How a hand sits on the flange, by its name."""
 ADAPTER_LINK = "hand_adapter"
 
 

@@ -74,6 +74,18 @@ class _Goal:
     """Metres by which the hand goes on below that, to find what the object is to stand on."""
 
 
+@dataclass(frozen=True)
+class _StraightWays:
+    """Configurations (radians) on the straight ways of one way to let go."""
+
+    down: Float[np.ndarray, "n 6"]
+    """To where the object is let go."""
+    below: Float[np.ndarray, "m 6"]
+    """From there on down."""
+    back: Float[np.ndarray, "k 6"]
+    """From there back along the hand."""
+
+
 def plan_place(
     pick: PickTask, plan: PickPlan, task: PlaceTask, checker: CarryingChecker, generator: np.random.Generator, settings: MotionSettings
 ) -> PlacePlan | Unreachable:
@@ -150,18 +162,6 @@ def _plan_at(
         retreat = time_path(straight.back, settings.limits, speed_scale=speed)
         return PlacePlan(carry, lower, retreat, home, give_up, goal.point, task.bin)
     return None
-
-
-@dataclass(frozen=True)
-class _StraightWays:
-    """Configurations (radians) on the straight ways of one way to let go."""
-
-    down: Float[np.ndarray, "n 6"]
-    """To where the object is let go."""
-    below: Float[np.ndarray, "m 6"]
-    """From there on down."""
-    back: Float[np.ndarray, "k 6"]
-    """From there back along the hand."""
 
 
 def _plan_straight(

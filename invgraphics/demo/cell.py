@@ -1,4 +1,4 @@
-"""The robot at the table: a UR5 that carries the Mia hand, what it can reach, and a grasp carried out on the true scene."""
+"""The robot at the table: a UR5 that carries a Mia hand, what it can reach, and a grasp carried out on the true scene."""
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -18,7 +18,8 @@ from invgraphics.demo.recorder import MotionRecorder
 from invgraphics.demo.table import LIGHTING
 from invgraphics.grasp import Grasp
 from invgraphics.scene import Scene
-from robot.assembly import MIA_RIGHT_MOUNT, UR5_URDF, HandMount, build_arm_with_hand, load_mount
+from robot.assembly import MOUNTS, UR5_URDF, HandMount, build_arm_with_hand, load_mount
+from robot.bin import Bin
 from robot.execute import ExecutionReport, Phase, execute_pick
 from robot.kinematics import JOINT_NAMES
 from robot.motion import MotionSettings, PickPlan, PickTask, PlacePlan, Unreachable, plan_pick
@@ -30,6 +31,8 @@ PARKED = np.array([np.pi, -1.9, 1.9, -np.pi / 2, -np.pi / 2, 0.0])
 """Where the arm waits: folded, the hand above the table (radians)."""
 FILM_WIDTH, FILM_SECONDS = 320, 0.4
 """Of the film: pixels, and seconds of simulated time between two pictures."""
+_BIN_FRICTION = 0.5
+"""Of its floor and walls; the pair's is its product with the object's."""
 _CLEARANCE = 0.002
 """Metres between arm or hand and anything but the target; a fingertip may pass that near to the table."""
 
@@ -44,6 +47,16 @@ class RobotCell:
     """Arm and hand as one body."""
     q_home: Float[np.ndarray, "6"]
     """Where the arm waits, radians."""
+    bin: Bin | None = None
+    """What objects are put into; None where they are put on the table."""
+
+    def add_bin_to(self, world: World, T_world_base: Float[np.ndarray, "4 4"]) -> int | None:
+        """Puts the bin into a world, if there is one; its body."""
+        if self.bin is None:
+            return None
+        path = self.urdf.parent / "bin.urdf"
+        path.write_text(self.bin.urdf())
+        return world.add_urdf(path, T_world_base @ self.bin.T_base_bin, fixed=True, friction=_BIN_FRICTION)
 
     def add_to(self, world: World, T_world_base: Float[np.ndarray, "4 4"]) -> int:
         """Puts the robot into a world, parked, the hand open."""
@@ -81,12 +94,12 @@ class Twins:
     hand: SimulatedHand
 
 
-def build_cell(folder: Path, q_home: Float[np.ndarray, "6"] = PARKED) -> RobotCell:
-    """The UR5 with the right Mia hand, waiting at `q_home` (radians); its URDF is written to `folder`."""
-    hand, mount = load_hand(HAND), load_mount(MIA_RIGHT_MOUNT)
+def build_cell(folder: Path, q_home: Float[np.ndarray, "6"] = PARKED, hand_name: str = HAND, bin_: Bin | None = None) -> RobotCell:
+    """The UR5 with a Mia hand (a key of `robot.assembly.MOUNTS`), waiting at `q_home` (radians); its URDF is written to `folder`."""
+    hand, mount = load_hand(hand_name), load_mount(MOUNTS[hand_name])
     urdf = folder / f"ur5_{hand.name}.urdf"
     urdf.write_text(build_arm_with_hand(UR5_URDF, hand.urdf, mount))
-    return RobotCell(hand, mount, urdf, q_home)
+    return RobotCell(hand, mount, urdf, q_home, bin_)
 
 
 def select_grasp(
@@ -101,7 +114,8 @@ def select_grasp(
 ) -> Selection:
     """Plans the grasps, best first, around the reconstructed objects and the plane z = 0, until one can be done.
 
-    With `spots` (x, y in the base frame, metres) a grasp can be done only if the object can also be put down at one of them.
+    With `spots` (x, y in the base frame, metres), or a bin in the cell, a grasp can be done only if the object can also be put down at
+    one of them, or in the bin.
     """
     settings = settings or MotionSettings()
     T_base_world = np.linalg.inv(T_world_base)
@@ -114,12 +128,13 @@ def select_grasp(
             target = planning.bodies[grasp.object_index]
             task = PickTask(cell.flange_pose(T_base_hand), T_base_hand[:3, 2], cell.q_home, frozenset({target}))
             plan = plan_pick(task, planning.checker, generator, settings)
-            if isinstance(plan, PickPlan) and not len(spots):
+            if isinstance(plan, PickPlan) and not len(spots) and cell.bin is None:
                 return Selection(grasp, plan, tuple(skipped))
             if isinstance(plan, PickPlan):
                 item = objects[grasp.object_index]
                 point = (T_base_world @ item.T_world_body @ item.solid.T_body_inertial)[:3, 3]
-                place = plan_place(task, plan, PlaceTask(spots, point, cell.q_home, target), planning.checker, generator, settings)
+                where = PlaceTask(spots, point, cell.q_home, target, cell.bin)
+                place = plan_place(task, plan, where, planning.checker, generator, settings)
                 if isinstance(place, PlacePlan):
                     return Selection(grasp, plan, tuple(skipped), place)
                 plan = place
@@ -144,11 +159,14 @@ class PlanningWorld:
 
 @contextmanager
 def open_planning_world(objects: Sequence[PlacedSolid], cell: RobotCell, T_world_base: Float[np.ndarray, "4 4"]) -> Iterator[PlanningWorld]:
-    """Objects, the plane z = 0, and the robot at its base, parked."""
+    """Objects, the plane z = 0, the cell's bin, and the robot at its base, parked."""
     with World() as world:
         obstacles = {world.add_plane(): "the table"}
         bodies = tuple(world.add_mesh(item.solid, item.T_world_body) for item in objects)
         obstacles |= {body: item.name for body, item in zip(bodies, objects, strict=True)}
+        bin_body = cell.add_bin_to(world, T_world_base)
+        if bin_body is not None:
+            obstacles[bin_body] = "the bin"
         robot = cell.add_to(world, T_world_base)
         yield PlanningWorld(world, robot, bodies, WorldCollisionChecker(world, robot, obstacles, margin=_CLEARANCE))
 
