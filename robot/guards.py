@@ -120,7 +120,7 @@ def check_motions(
         _check_driver(motions, limits, speed, q_now, geometry),
         _check_workspace(motions, workspace, geometry),
         _check_singularity(motions, geometry, least_manipulability),
-        _check_collision(motions, collision),
+        check_collision(motions, collision),
     ]
 
 
@@ -159,7 +159,8 @@ def _check_singularity(motions: Sequence[Motion], geometry: URGeometry, least: f
     return Check("singularity", found[name] >= least, words)
 
 
-def _check_collision(motions: Sequence[Motion], collision: Callable[[Motion], CollisionChecker]) -> Check:
+def check_collision(motions: Sequence[Motion], collision: Callable[[Motion], CollisionChecker]) -> Check:
+    """Whether arm, hand and what they carry stay clear of everything; see `check_motions`."""
     count = 0
     for motion in motions:
         checker = collision(motion)

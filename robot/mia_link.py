@@ -32,7 +32,7 @@ from robot.stops import MotionStoppedError, StopReason
 if TYPE_CHECKING:
     import serial
 
-_READ_SECONDS, _WRITE_SECONDS = 0.02, 0.5
+_READ_SECONDS = 0.02
 _STREAMS = {Stream.POSITION: "position", Stream.CURRENT: "current", Stream.GAUGE: "strain gauges"}
 """The streams that run, and what messages call what they bring."""
 _LONGEST_LINE = 200
@@ -57,8 +57,22 @@ class LinkLimits:
     """Without a line of one of the streams."""
     acknowledge_seconds: float = 0.5
     """For a command's acknowledgement, from a hand that acknowledges."""
+    write_seconds: float = 0.5
+    """For the port to take a command."""
     bad_share: float = 0.25
     """Of the last 40 lines that may make no sense."""
+
+    @staticmethod
+    def patient(seconds: float) -> "LinkLimits":
+        """Limits by which a hand that is silent for so long counts as lost; keep-alive and answer as far apart as ever."""
+        normal = LinkLimits()
+        return LinkLimits(
+            start_seconds=normal.start_seconds + seconds - normal.stream_seconds,
+            answer_seconds=normal.answer_seconds + seconds - normal.stream_seconds,
+            stream_seconds=seconds,
+            acknowledge_seconds=seconds,
+            write_seconds=seconds,
+        )
 
 
 @dataclass(frozen=True)
@@ -94,7 +108,7 @@ class MiaLink:
         self._lines: deque[bool] = deque(maxlen=_LINES_JUDGED)
         self._answered = time.monotonic()
         self._watching = False
-        self._serial, self._port_errors = _open(port)
+        self._serial, self._port_errors = _open(port, limits.write_seconds)
         self._threads = [
             threading.Thread(target=target, name=f"mia {name}", daemon=True)
             for name, target in (("reader", self._read_for_ever), ("keep-alive", self._keep_alive))
@@ -299,7 +313,7 @@ def _within_reach(before: Sample, after: Sample) -> bool:
     return all(abs(b - a) <= limit for a, b, limit in zip(before.values, after.values, limits, strict=True))
 
 
-def _open(port: str) -> tuple["serial.Serial", tuple[type[Exception], ...]]:
+def _open(port: str, write_seconds: float) -> tuple["serial.Serial", tuple[type[Exception], ...]]:
     """The port, and what it raises when it is gone."""
     try:
         import serial
@@ -307,7 +321,7 @@ def _open(port: str) -> tuple["serial.Serial", tuple[type[Exception], ...]]:
         raise MissingDependencyError("the Mia hand needs pyserial: pip install 'invgraphics[robot]'") from error
     errors = (serial.SerialException, OSError)
     try:
-        return serial.Serial(port, BAUD_RATE, timeout=_READ_SECONDS, write_timeout=_WRITE_SECONDS, exclusive=True), errors
+        return serial.Serial(port, BAUD_RATE, timeout=_READ_SECONDS, write_timeout=write_seconds, exclusive=True), errors
     except (*errors, ValueError) as error:
         raise InputError(
             f"the port {port} of the Mia hand cannot be opened: {error}; it is a serial port such as /dev/ttyUSB0, "

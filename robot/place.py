@@ -31,7 +31,7 @@ _BRANCHES = 4
 """Configurations of the arm that are tried at each."""
 _OVER_RIM = 0.03
 """Metres between the rim of a bin and the underside of what is carried, where the way down begins."""
-_NEAR_FLOOR = 0.01
+NEAR_FLOOR = 0.01
 """Metres above where it should stand below which what is carried may come near to what it is put on."""
 
 
@@ -143,13 +143,15 @@ def _plan_at(
     T_base_down[:3, 3] = goal.point + turn @ (pick.T_base_grasp[:3, 3] - task.point)
     T_base_back = T_base_down.copy()
     T_base_back[:3, 3] -= settings.approach_distance * turn @ pick.approach_direction
-    q_lift = plan.lift.positions[-1]
+    q_lift, q_grasp = plan.lift.positions[-1], plan.lift.positions[0]
+    if not _has_room(T_base_down, q_grasp, q_lift, task, pick.target, checker, settings):
+        return None
     for q_above in _configurations(_raised(T_base_down, goal.above), q_lift, settings):
         straight = _plan_straight(goal, T_base_down, T_base_back, q_above, settings)
         if straight is None or not _is_free([*straight.down[::-1], *straight.back], checker, pick.target):
             continue
-        checker.carry(task.body, plan.lift.positions[0])
-        free = _is_free(_before_floor(straight.down, settings), checker, pick.target)
+        checker.carry(task.body, q_grasp)
+        free = _is_free([*_before_floor(straight.down, settings)], checker, pick.target)
         carry = plan_free_motion(q_lift, q_above, checker, generator, settings, ignoring=pick.target) if free else None
         checker.carry(None)
         if carry is None:
@@ -162,6 +164,23 @@ def _plan_at(
         retreat = time_path(straight.back, settings.limits, speed_scale=speed)
         return PlacePlan(carry, lower, retreat, home, give_up, goal.point, task.bin)
     return None
+
+
+def _has_room(
+    T_base_down: np.ndarray,
+    q_grasp: np.ndarray,
+    q_lift: np.ndarray,
+    task: PlaceTask,
+    target: frozenset[int],
+    checker: CarryingChecker,
+    settings: MotionSettings,
+) -> bool:
+    """Whether the hand, and the object in it, fit between what is there just before the object is let go; far quicker than a plan."""
+    checker.carry(task.body, q_grasp)
+    near = _configurations(_raised(T_base_down, NEAR_FLOOR), q_lift, settings)
+    free = any(checker.collision(q, ignoring=target) is None for q in near)
+    checker.carry(None)
+    return free
 
 
 def _plan_straight(
@@ -178,7 +197,7 @@ def _plan_straight(
 
 def _before_floor(down: np.ndarray, settings: MotionSettings) -> np.ndarray:
     """The part of a way straight down on which what is carried is not yet meant to come near to what it is put on."""
-    return down[: -int(np.ceil(_NEAR_FLOOR / settings.cartesian_step))]
+    return down[: -int(np.ceil(NEAR_FLOOR / settings.cartesian_step))]
 
 
 def _is_free(path: Sequence[np.ndarray], checker: CollisionChecker, target: frozenset[int]) -> bool:

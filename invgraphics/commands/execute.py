@@ -12,15 +12,17 @@ from rich.console import Console
 from rich.table import Table
 
 from invgraphics.commands.demo import show_progress
-from invgraphics.demo.cell import PARKED
+from invgraphics.demo.cell import HAND, PARKED
 from invgraphics.demo.clear import SPOTS
 from invgraphics.errors import InputError
 from invgraphics.execution.plan import ExecutionPlan, describe_plan, leave_out, plan_execution
 from invgraphics.execution.real import Machine, carry_out, connect_arm, connect_hand, describe_safe_state, stop_all
 from invgraphics.execution.rehearse import Rehearsal, rehearse, save_rehearsal
 from invgraphics.execution.replay import describe_records, film_log, load_log
-from invgraphics.execution.setup import Setup, load_setup
+from invgraphics.execution.setup import Setup, SetupOptions, load_setup
 from invgraphics.output import write_json
+from robot.assembly import MOUNTS
+from robot.bin import Bin
 from robot.execute import Outcome
 from robot.guards import SpeedLimits, Workspace
 from robot.log import RobotLog
@@ -34,7 +36,7 @@ _WORKSPACE = (-0.95, 0.95, -0.95, 0.95, -0.05, 1.15)
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The command's arguments."""
     parser.add_argument(
-        "out", type=Path, metavar="OUT", help="folder of `invgraphics reconstruct` and `invgraphics grasp --hand mia_right`"
+        "out", type=Path, metavar="OUT", help="folder of `invgraphics reconstruct` and `invgraphics grasp --hand mia_right` (or mia_left)"
     )
     parser.add_argument(
         "--robot", choices=("sim", "ur5"), default="sim", help="what is to move: nothing but a simulation, or a UR5 (default sim)"
@@ -50,6 +52,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="X,Y",
         help="where it may be put down, base frame, metres; several are tried in order (sim: places beside the scene)",
     )
+    parser.add_argument(
+        "--bin",
+        type=_numbers(6),
+        metavar="X,Y,LENGTH,WIDTH,HEIGHT,TURN",
+        help="bin that it is to be put into, in place of --place: middle (base frame), sizes inside, height of the rim above the table, "
+        "all in metres; turn about the vertical in degrees",
+    )
+    parser.add_argument("--bin-wall", type=float, default=5.0, metavar="MM", help="thickness of the bin's floor and walls (default 5)")
     parser.add_argument("--speed", type=float, default=10.0, metavar="PERCENT", help="of the joints' speed (default 10)")
     parser.add_argument("--tool-speed", type=float, default=250.0, metavar="MM_S", help="of elbow, wrists and flange (default 250)")
     parser.add_argument(
@@ -68,8 +78,16 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--home", type=_numbers(6), metavar="DEGREES", help="where the arm waits; with the flag it is where the arm stands")
     parser.add_argument("--host", metavar="ADDRESS", help="of the UR5's controller")
+    parser.add_argument("--hand", choices=sorted(MOUNTS), default=HAND, help=f"what the arm carries (default {HAND})")
     parser.add_argument("--hand-port", default="/dev/ttyUSB0", metavar="PORT", help="of the Mia hand (default /dev/ttyUSB0)")
     parser.add_argument("--hand-percent", type=int, default=40, metavar="PERCENT", help="of the hand's speed and force (default 40)")
+    parser.add_argument(
+        "--hand-patience",
+        type=float,
+        default=0.5,
+        metavar="S",
+        help="everything stops when the hand has been silent, or has not taken a command, for so long (default 0.5)",
+    )
     parser.add_argument("--rehearsals", type=int, default=3, metavar="N", help="so many plans are rehearsed until one succeeds (default 3)")
     parser.add_argument(
         "--stale-after", type=float, default=0.1, metavar="S", help="everything stops when the arm's state is so old (default 0.1)"
@@ -114,7 +132,8 @@ def _execute(arguments: argparse.Namespace, folder: Path, log: RobotLog, console
             if arguments.robot == "ur5":
                 console.print(f"dry run: nothing has moved; give {FLAG} to let the UR5 do this", style="bold")
             return 0
-        hand = stack.enter_context(connect_hand(setup, plan, arguments.hand_port, arguments.hand_percent, log))
+        line = arguments.hand_port, arguments.hand_percent, arguments.hand_patience
+        hand = stack.enter_context(connect_hand(setup, plan, *line, log))
         return _move(setup, plan, Machine(arm, hand), arguments.countdown, log, console)
 
 
@@ -164,31 +183,45 @@ def _move(setup: Setup, plan: ExecutionPlan, machine: Machine, countdown: int, l
 
 def _load_setup(arguments: argparse.Namespace, folder: Path, q_home: Float[np.ndarray, "6"]) -> Setup:
     x0, x1, y0, y1, z0, z1 = arguments.workspace
-    return load_setup(
-        arguments.out,
-        folder,
-        q_home,
+    options = SetupOptions(
         SpeedLimits(arguments.speed / 100, arguments.tool_speed / 1000),
         Workspace(np.array([x0, y0, z0]), np.array([x1, y1, z1])),
-        SPOTS if arguments.place is None else tuple(np.array(place) for place in arguments.place),
-        arguments.calibration,
-        None if arguments.picture_joints is None else np.radians(arguments.picture_joints),
-        arguments.object,
+        calibration=arguments.calibration,
+        q_picture=None if arguments.picture_joints is None else np.radians(arguments.picture_joints),
+        hand=arguments.hand,
+        object_index=arguments.object,
+        spots=SPOTS if arguments.place is None else tuple(np.array(place) for place in arguments.place),
+        bin=_read_bin(arguments),
     )
+    return load_setup(arguments.out, folder, q_home, options)
+
+
+def _read_bin(arguments: argparse.Namespace) -> Bin | None:
+    """The bin that was asked for, on a table at height 0."""
+    if arguments.bin is None:
+        return None
+    x, y, length, width, height, turn = arguments.bin
+    return Bin(x, y, length, width, height, float(np.radians(turn)), arguments.bin_wall / 1000)
 
 
 def _check(arguments: argparse.Namespace) -> None:
     """What can be known to be wrong before anything is computed."""
-    for name, highest in (("speed", 100.0), ("tool_speed", 1000.0), ("hand_percent", 99), ("rehearsals", 100), ("stale_after", 2)):
+    for name, highest in (("speed", 100.0), ("tool_speed", 1000.0), ("hand_percent", 99), ("rehearsals", 100)):
         if not 0 < getattr(arguments, name) <= highest:
             raise InputError(f"--{name.replace('_', '-')} is {getattr(arguments, name):g}; it must lie above 0 and at most at {highest:g}")
+    for name, lowest, highest in (("stale_after", 0.02, 2.0), ("hand_patience", 0.1, 5.0)):
+        if not lowest <= getattr(arguments, name) <= highest:
+            what = f"--{name.replace('_', '-')} is {getattr(arguments, name):g}"
+            raise InputError(f"{what}; it must lie between {lowest:g} and {highest:g} seconds")
     x0, x1, y0, y1, z0, z1 = arguments.workspace
     if not (x0 < x1 and y0 < y1 and z0 < z1):
         raise InputError("--workspace must have its lower bounds below its upper ones: X0,X1,Y0,Y1,Z0,Z1")
     if arguments.robot == "ur5" and arguments.calibration is None:
         raise InputError("--robot ur5 needs --calibration FILE: where the camera is to the arm; make it with `invgraphics calibrate`")
-    if arguments.robot == "ur5" and arguments.place is None:
-        raise InputError("--robot ur5 needs --place X,Y: where the object is to be put down, in metres in the arm's base frame")
+    if arguments.place is not None and arguments.bin is not None:
+        raise InputError("--place and --bin are two places for one object; give one of them")
+    if arguments.robot == "ur5" and arguments.place is None and arguments.bin is None:
+        raise InputError("--robot ur5 needs --place X,Y or --bin: where the object is to be put, in the arm's base frame")
     if arguments.move and arguments.robot != "ur5":
         raise InputError(f"{FLAG} is for --robot ur5; a simulation needs no permission")
     if arguments.move and arguments.host is None:
@@ -209,8 +242,9 @@ def _print_plan(console: Console, setup: Setup, plan: ExecutionPlan, rehearsal: 
     for remark in setup.remarks:
         console.print(f"note: {remark}", soft_wrap=True)
     grasp, goal = plan.grasp, plan.place.goal
+    where = "put it down at" if plan.place.bin is None else "put it into the bin at"
     console.print(
-        f"pick {plan.target.name} ({100 * grasp.success_rate:.0f} % of {grasp.trials} trials), put it down at "
+        f"pick {plan.target.name} ({100 * grasp.success_rate:.0f} % of {grasp.trials} trials), {where} "
         f"x {goal[0]:.2f} y {goal[1]:.2f} m; {len(plan.skipped)} better grasps cannot be done",
         soft_wrap=True,
     )

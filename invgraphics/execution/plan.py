@@ -12,10 +12,10 @@ from invgraphics.demo.cell import PlanningWorld, Selection, open_planning_world,
 from invgraphics.errors import InputError
 from invgraphics.execution.setup import Setup
 from invgraphics.grasp import Grasp
-from robot.guards import Check, Motion, check_motions
+from robot.guards import Check, Motion, check_collision, check_motions
 from robot.kinematics import UR5_LIMITS, JointLimits, forward_kinematics
 from robot.motion import CollisionChecker, MotionSettings, PickPlan, PlacePlan, Unreachable
-from robot.place import BELOW
+from robot.place import NEAR_FLOOR
 from robot.trajectory import Trajectory
 
 _Plan = TypeVar("_Plan", PickPlan, PlacePlan)
@@ -93,10 +93,12 @@ def describe_plan(plan: ExecutionPlan, setup: Setup) -> dict[str, object]:
         for name, each in plan.motions
     }
     return {
+        "hand": plan.grasp.hand,
         "object": plan.target.name,
         "T_base_hand": plan.grasp.T_world_hand.tolist(),
         "predicted_success": plan.grasp.success_rate,
         "goal_m": plan.place.goal.tolist(),
+        "bin": None if plan.place.bin is None else plan.place.bin.describe(),
         "speed_share": setup.speed.joint_share,
         "tool_speed_m_s": setup.speed.tool,
         "motions": motions,
@@ -113,36 +115,48 @@ def _slow_down(setup: Setup, plan: _Plan) -> _Plan:
 
 
 def _check(setup: Setup, grasp: Grasp, pick: PickPlan, place: PlacePlan, world: PlanningWorld) -> list[Check]:
-    """The whole sequence, and the way home from the end of the lift with nothing in the hand."""
+    """The whole sequence, what is held while it is lowered, and the way home from the end of the lift with nothing in the hand."""
     body = world.bodies[grasp.object_index]
     target = frozenset({body})
     world.pose_hand(grasp.preshape)
-    sequence = [
-        Motion("reach the pre-grasp", pick.reach),
-        Motion("move in", pick.approach, target, straight=True),
-        Motion("lift", pick.lift, target, straight=True),
-        Motion("carry", place.carry, target),
-        Motion("lower", place.lower, target, straight=True, free_until=_share_above_goal(place.lower)),
-        Motion("move out", place.retreat, target, straight=True, resumed=True),
-        Motion("go home", place.home, target),
-    ]
+    held = Motion("lower what is held", place.lower, target, straight=True, free_until=_share_above(place, NEAR_FLOOR))
+    empty = Motion("go home empty", place.give_up, target)
 
     def checker(motion: Motion) -> CollisionChecker:
-        world.checker.carry(body if motion.name == "carry" else None, pick.lift.positions[0] if motion.name == "carry" else None)
+        carries = motion.name in ("carry", held.name)
+        world.checker.carry(body if carries else None, pick.lift.positions[0] if carries else None)
         return world.checker
 
     def check(motions: list[Motion]) -> list[Check]:
         q_start, least = motions[0].trajectory.positions[0], _LEAST_MANIPULABILITY
         return check_motions(motions, UR5_LIMITS, setup.speed, setup.workspace, q_start, checker, least_manipulability=least)
 
-    empty = check([Motion("go home empty", place.give_up, target)])
-    return check(sequence) + [replace(each, name=f"{each.name}, home empty") for each in empty]
+    lowered = replace(check_collision([held], checker), name="collision, what is lowered")
+    return [
+        *check(_build_sequence(pick, place, target)),
+        lowered,
+        *(replace(each, name=f"{each.name}, home empty") for each in check([empty])),
+    ]
 
 
-def _share_above_goal(lower: Trajectory) -> float:
-    """Of the samples of a lowering, those before the object should meet the table; what follows is for where it does not."""
-    heights: Float[np.ndarray, " n"] = forward_kinematics(lower.positions)[:, 2, 3]
-    return float((heights >= heights[-1] + BELOW).mean())
+def _build_sequence(pick: PickPlan, place: PlacePlan, target: frozenset[int]) -> list[Motion]:
+    """The motions in their order, `target` the object's body in the planning world."""
+    return [
+        Motion("reach the pre-grasp", pick.reach),
+        Motion("move in", pick.approach, target, straight=True),
+        Motion("lift", pick.lift, target, straight=True),
+        Motion("carry", place.carry, target),
+        Motion("lower", place.lower, target, straight=True, free_until=_share_above(place, 0.0)),
+        Motion("move out", place.retreat, target, straight=True, resumed=True),
+        Motion("go home", place.home, target),
+    ]
+
+
+def _share_above(place: PlacePlan, margin: float) -> float:
+    """Of the samples of a lowering, those more than `margin` metres above where the object should be let go."""
+    heights: Float[np.ndarray, " n"] = forward_kinematics(place.lower.positions)[:, 2, 3]
+    goal = forward_kinematics(place.retreat.positions[0])[2, 3]
+    return float((heights >= goal + margin - 1e-6).mean())
 
 
 def _count_reasons(selection: Selection) -> str:

@@ -12,6 +12,7 @@ from robot.execute import ExecutionReport, Outcome, Phase, execute_pick, execute
 from robot.interlock import InterlockedArm, PresumedWatch, TouchSensor
 from robot.log import RobotLog
 from robot.mia_hand import MiaHand, MiaSettings
+from robot.mia_link import LinkLimits
 from robot.stops import MotionStoppedError
 from robot.ur5 import UR5, UR5Settings
 
@@ -40,8 +41,8 @@ def connect_arm(setup: Setup, host: str, stale_after: float, log: RobotLog) -> I
 
 
 @contextmanager
-def connect_hand(setup: Setup, plan: ExecutionPlan, port: str, percent: int, log: RobotLog) -> Iterator[MiaHand]:
-    """The hand, its motors as strong to each other as the grasp wants them; nothing moves.
+def connect_hand(setup: Setup, plan: ExecutionPlan, port: str, percent: int, patience: float, log: RobotLog) -> Iterator[MiaHand]:
+    """The hand, its motors as strong to each other as the grasp wants them, lost when it is silent for `patience` seconds; nothing moves.
 
     Raises `MotionStoppedError` where it does not answer.
     """
@@ -51,7 +52,7 @@ def connect_hand(setup: Setup, plan: ExecutionPlan, port: str, percent: int, log
     def observe(kind: str, text: str) -> None:
         log.write("line" if kind != "received" else "state", device="mia", way=kind, text=text)
 
-    with MiaHand(port, MiaSettings(percent=percent, shares=shares), observe) as hand:
+    with MiaHand(port, MiaSettings(percent=percent, shares=shares, link=LinkLimits.patient(patience)), observe) as hand:
         yield hand
 
 

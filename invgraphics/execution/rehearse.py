@@ -93,8 +93,9 @@ def rehearse(setup: Setup, plan: ExecutionPlan, log: RobotLog, progress: Callabl
 
 
 def add_scene(world: World, setup: Setup) -> tuple[int, ...]:
-    """Table and objects in the arm's base frame; the objects' bodies."""
+    """Table, bin and objects in the arm's base frame; the objects' bodies."""
     world.add_plane(height=setup.table_height, colour=TABLE_COLOUR)
+    setup.cell.add_bin_to(world, np.eye(4))
     return tuple(world.add_mesh(item.solid, item.T_world_body) for item in setup.objects)
 
 

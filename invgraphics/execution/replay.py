@@ -7,10 +7,11 @@ import numpy as np
 from jaxtyping import Float, UInt8
 
 from grasp_sim.world import World
-from invgraphics.demo.cell import build_cell
+from invgraphics.demo.cell import RobotCell, build_cell
 from invgraphics.demo.film import save_film, scale_camera
 from invgraphics.demo.table import LIGHTING, TABLE_COLOUR, place_camera
 from invgraphics.errors import InputError
+from robot.bin import Bin
 from robot.kinematics import JOINT_NAMES
 from robot.log import Record, read_log
 
@@ -62,15 +63,24 @@ def film_log(records: list[Record], folder: Path) -> Path | None:
     path = folder / "replay.webp"
     step = max(_FILM_SECONDS, (times[-1] - times[0]) / _MOST_PICTURES)
     shown = np.searchsorted(times, np.arange(times[0], times[-1] + step, step)).clip(max=len(times) - 1)
-    save_film(_draw([joints[k] for k in shown], folder), 0.1, path)
+    save_film(_draw([joints[k] for k in shown], _find_cell(records, folder)), 0.1, path)
     return path
 
 
-def _draw(joints: list[dict[str, float]], folder: Path) -> list[UInt8[np.ndarray, "h w 3"]]:
+def _find_cell(records: list[Record], folder: Path) -> RobotCell:
+    """The arm, and hand and bin as the log's last plan names them; files that describe them go to `folder`."""
+    plans = [record.entries for record in records if record.kind == "plan"]
+    if not plans:
+        return build_cell(folder)
+    return build_cell(folder, hand_name=plans[-1]["hand"], bin_=None if plans[-1]["bin"] is None else Bin.of(plans[-1]["bin"]))
+
+
+def _draw(joints: list[dict[str, float]], cell: RobotCell) -> list[UInt8[np.ndarray, "h w 3"]]:
     camera = scale_camera(place_camera(_EYE, _TARGET), _SCALE)
     with World() as world:
-        world.add_plane(colour=TABLE_COLOUR)
-        robot = build_cell(folder).add_to(world, np.eye(4))
+        world.add_plane(height=0.0 if cell.bin is None else cell.bin.table_height, colour=TABLE_COLOUR)
+        cell.add_bin_to(world, np.eye(4))
+        robot = cell.add_to(world, np.eye(4))
         pictures = []
         for positions in joints:
             world.set_joint_positions(robot, positions)

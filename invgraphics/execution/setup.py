@@ -14,6 +14,7 @@ from invgraphics.errors import InputError
 from invgraphics.grasp import Grasp, load_grasps
 from invgraphics.output import load_scene
 from invgraphics.scene import Scene
+from robot.bin import Bin
 from robot.calibration import Calibration, CalibrationMode, load_calibration
 from robot.guards import SpeedLimits, Workspace
 from robot.kinematics import forward_kinematics
@@ -24,6 +25,26 @@ _LARGEST_TILT = 3.0
 """Degrees between the arm's vertical and the table's."""
 _OLD_DAYS = 30.0
 """A calibration older than that is remarked on."""
+
+
+@dataclass(frozen=True)
+class SetupOptions:
+    """What a person says about the machine and the work; the rest is read or computed."""
+
+    speed: SpeedLimits
+    workspace: Workspace
+    calibration: Path | None = None
+    """Where the camera is; without it the arm is put before the objects, which only makes sense for a simulated one."""
+    q_picture: Float[np.ndarray, "6"] | None = None
+    """Where the arm stood when the picture was taken, radians, for a camera on its flange."""
+    hand: str = HAND
+    """The hand that the arm carries, a key of `robot.assembly.MOUNTS`."""
+    object_index: int | None = None
+    """Only grasps of this object."""
+    spots: tuple[Float[np.ndarray, "2"], ...] = ()
+    """Where the object may be put down on the table, base frame, metres."""
+    bin: Bin | None = None
+    """What it is to be put into, in place of `spots`; its table height is taken from the scene."""
 
 
 @dataclass(frozen=True)
@@ -38,6 +59,7 @@ class Setup:
     table_height: float
     """Of the support plane in the base frame, metres."""
     cell: RobotCell
+    """With the bin, where there is one."""
     speed: SpeedLimits
     workspace: Workspace
     spots: tuple[Float[np.ndarray, "2"], ...]
@@ -46,52 +68,53 @@ class Setup:
     """For a person to read before anything moves."""
 
 
-def load_setup(
-    out: Path,
-    folder: Path,
-    q_home: Float[np.ndarray, "6"],
-    speed: SpeedLimits,
-    workspace: Workspace,
-    spots: tuple[Float[np.ndarray, "2"], ...],
-    calibration: Path | None,
-    q_picture: Float[np.ndarray, "6"] | None,
-    object_index: int | None,
-) -> Setup:
-    """Reads the folder `out` of `reconstruct` and `grasp`; the robot's URDF goes to `folder`.
+def load_setup(out: Path, folder: Path, q_home: Float[np.ndarray, "6"], options: SetupOptions) -> Setup:
+    """Reads the folder `out` of `reconstruct` and `grasp`; the robot's URDF goes to `folder`. `q_home`: where the arm waits, radians.
 
-    Without a `calibration` the arm is put before the objects, which only makes sense for a simulated one; `q_picture` is where the arm
-    stood when the picture was taken, for a camera on its flange. Raises `InputError` for what does not fit together.
+    Raises `InputError` for what does not fit together.
     """
     scene = load_scene(out)
     if scene.plane is None:
         raise InputError(f"{out}: the scene has no support plane; the arm cannot be kept off a table that is not known")
-    grasps = _load_grasps(out, object_index)
+    grasps = _load_grasps(out, options.hand, options.object_index)
     objects = place_scene(scene)
-    T_world_base, remarks = _find_base(scene, objects, calibration, q_picture)
+    T_world_base, remarks = _find_base(scene, objects, options.calibration, options.q_picture)
     T_base_world = np.linalg.inv(T_world_base)
     _require_upright(T_base_world)
+    table_height = float(T_base_world[2, 3])
+    seen = tuple(PlacedSolid(item.solid, T_base_world @ item.T_world_body, item.name) for item in objects)
+    bin_ = None if options.bin is None else replace(options.bin, table_height=table_height)
+    _require_room(bin_, seen)
     return Setup(
         scene,
-        tuple(PlacedSolid(item.solid, T_base_world @ item.T_world_body, item.name) for item in objects),
+        seen,
         tuple(_moved(grasp, T_base_world) for grasp in grasps),
-        float(T_base_world[2, 3]),
-        build_cell(folder, q_home),
-        speed,
-        workspace,
-        spots,
+        table_height,
+        build_cell(folder, q_home, options.hand, bin_),
+        options.speed,
+        options.workspace,
+        options.spots,
         remarks,
     )
 
 
-def _load_grasps(out: Path, object_index: int | None) -> list[Grasp]:
+def _require_room(bin_: Bin | None, objects: tuple[PlacedSolid, ...]) -> None:
+    """Nothing that was seen may stand where the bin is said to be."""
+    for item in objects:
+        corners = item.solid.vertices @ item.T_world_body[:3, :3].T + item.T_world_body[:3, 3]
+        if bin_ is not None and bin_.meets(corners):
+            raise InputError(f"the bin at ({bin_.x:g}, {bin_.y:g}) m would stand where {item.name} is; say where it really is with --bin")
+
+
+def _load_grasps(out: Path, hand: str, object_index: int | None) -> list[Grasp]:
     path = out / "grasps.json"
     if not path.is_file():
-        raise InputError(f"{path} is missing; make it with `invgraphics grasp {out} --hand {HAND}`")
+        raise InputError(f"{path} is missing; make it with `invgraphics grasp {out} --hand {hand}`")
     grasps = load_grasps(path)
-    other = next((grasp.hand for grasp in grasps if grasp.hand != HAND), None)
+    other = next((grasp.hand for grasp in grasps if grasp.hand != hand), None)
     if other is not None:
-        right = f"invgraphics grasp {out} --hand {HAND} --overwrite"
-        raise InputError(f"{path} holds grasps of {other}, but the arm carries {HAND}; run `{right}`")
+        right = f"invgraphics grasp {out} --hand {hand} --overwrite"
+        raise InputError(f"{path} holds grasps of {other}, but the arm carries {hand}; run `{right}`, or say what it carries with --hand")
     chosen = [grasp for grasp in grasps if object_index in (None, grasp.object_index)]
     if not chosen:
         what = "it is empty" if object_index is None else f"it has none of object {object_index}"
