@@ -124,7 +124,9 @@ class ExecutionSettings:
     """Motors that have all gone on closing by so much since the object stopped them have nothing to hold any more, radians. One alone
     may: fingers find their places as the weight comes on."""
     contact_lag: float = 0.003
-    """An object that stays behind so far while the arm lowers it stands on something, metres."""
+    """An object that stays behind so far at the end of a lowering stands on something, metres."""
+    contact_range: float = 0.03
+    """That end: so far above where the lowering ends, metres. Before it, an object that moves is one that settles in the hand."""
     largest_misplacement: float = 0.06
     """Horizontal distance from its place at which an object counts as put down there, metres."""
 
@@ -221,7 +223,7 @@ def execute_place(
             _go_home_empty(plan, resume(plan.carry.reversed(), arm.joint_positions(), limits), opened, arm, hand)
             return _report(Outcome.LOST_ON_THE_WAY, start, watch, 0.0, reached, grip.reason)
         done(Phase.CARRIED)
-        arm.follow(plan.lower, stands() if stands is not None else Footing(arm, watch, settings.contact_lag).felt)
+        arm.follow(plan.lower, stands() if stands is not None else Footing(arm, watch, plan.lower, settings).felt)
         done(Phase.LOWERED)
         hand.move_to(opened)
         arm.follow(resume(plan.retreat, arm.joint_positions(), limits, speed_scale=0.5))
@@ -300,19 +302,23 @@ class Grip:
 
 
 class Footing:
-    """Tells whether an object that is being lowered stands on something: it stays behind the flange."""
+    """Tells whether an object that is being lowered stands on something: near the end it stays behind the flange."""
 
-    def __init__(self, arm: Arm, watch: ObjectWatch, lag: float):
-        """`lag` in metres."""
-        self._arm, self._watch, self._lag = arm, watch, lag
-        self._height = self._over_flange()
+    def __init__(self, arm: Arm, watch: ObjectWatch, lower: Trajectory, settings: ExecutionSettings):
+        """`lower` is the motion that lowers it."""
+        self._arm, self._watch, self._lag = arm, watch, settings.contact_lag
+        self._begin = float(forward_kinematics(lower.positions[-1])[2, 3]) + settings.contact_range
+        self._over_flange: float | None = None
 
     def felt(self) -> bool:
-        """Whether it has stayed behind by more than the lag since the start."""
-        return self._over_flange() - self._height > self._lag
-
-    def _over_flange(self) -> float:
-        return float(self._watch.position()[2] - forward_kinematics(self._arm.joint_positions())[2, 3])
+        """Whether it has stayed behind by more than the lag since the end began."""
+        flange = float(forward_kinematics(self._arm.joint_positions())[2, 3])
+        if flange > self._begin:
+            return False
+        over_flange = float(self._watch.position()[2]) - flange
+        if self._over_flange is None:
+            self._over_flange = over_flange
+        return over_flange - self._over_flange > self._lag
 
 
 def _judge_place(plan: PlacePlan, point: np.ndarray, settings: ExecutionSettings) -> tuple[Outcome, str]:

@@ -1,13 +1,15 @@
-"""Putting down: its verdicts on every way to end, and that a lost object ends the carrying with the hand open and the arm at home."""
+"""Putting down: its verdicts on every way to end, when it lets go, and that a lost object ends the carrying with the arm at home."""
 
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 
 import numpy as np
 import pytest
 
-from robot.execute import Outcome, Phase, execute_place
-from robot.kinematics import UR5_LIMITS
-from robot.motion import PlacePlan
+from robot.bin import Bin
+from robot.execute import ExecutionSettings, Footing, Outcome, Phase, execute_place
+from robot.kinematics import UR5_LIMITS, forward_kinematics
+from robot.motion import MotionSettings, PlacePlan, linear_path
 from robot.stops import MotionStoppedError
 from robot.trajectory import Trajectory, time_path
 
@@ -79,6 +81,21 @@ def test_every_way_to_put_down_gets_its_own_verdict(cell: ScriptedCell, outcome:
     assert told in report.message
 
 
+@pytest.mark.parametrize(
+    ("offset", "outcome", "told"),
+    [
+        ((0.14, 0.0, 0.0), Outcome.PLACED, "in the bin, 140 mm from its middle"),
+        ((0.0, 0.14, 0.0), Outcome.MISPLACED, "beside the bin, 140 mm from its middle"),
+    ],
+)
+def test_what_was_to_be_put_into_a_bin_is_judged_by_its_walls(offset: tuple[float, float, float], outcome: Outcome, told: str) -> None:
+    plan = replace(make_plan(), bin=Bin(GOAL[0], GOAL[1], length=0.3, width=0.2, height=0.06))
+    cell = ScriptedCell({RETREAT: offset})
+    report = execute_place(plan, {"thumb": 0.0, "finger": 0.0}, {"thumb": 1.0, "finger": 1.5}, cell, cell, cell)
+    assert report.outcome is outcome
+    assert told in report.message
+
+
 def test_after_a_loss_the_hand_opens_and_the_arm_goes_home_the_way_that_was_planned() -> None:
     cell, plan = ScriptedCell({CARRY: (0.0, 0.0, -0.2)}), make_plan()
     execute_place(plan, {"thumb": 0.0, "finger": 0.0}, {"thumb": 1.0, "finger": 1.5}, cell, cell, cell)
@@ -86,3 +103,35 @@ def test_after_a_loss_the_hand_opens_and_the_arm_goes_home_the_way_that_was_plan
     assert cell.followed[0] is plan.carry
     assert cell.followed[-1] is plan.give_up
     assert not any(trajectory is plan.lower for trajectory in cell.followed)
+
+
+class DescendingCell(ScriptedCell):
+    """An arm on its way straight down, and an object in its hand that has moved by `settled` in the hand and stands at `ground` at last."""
+
+    def __init__(self, path: np.ndarray, ground: float, settled: float):
+        super().__init__({})
+        self._path, self._ground, self._settled = path, ground, settled
+        self.place = 0
+
+    def joint_positions(self) -> np.ndarray:
+        return self._path[self.place]
+
+    def position(self) -> np.ndarray:
+        height = forward_kinematics(self._path[self.place])[2, 3] + (self._settled if self.place else 0.0)
+        return np.array([0.0, 0.0, max(height, self._ground)])
+
+
+@pytest.mark.parametrize("settled", [0.0, 0.006])
+def test_an_object_is_felt_to_stand_where_it_stands_and_not_where_it_settles_in_the_hand(settled: float) -> None:
+    T_base_flange = forward_kinematics(HOME)
+    T_base_end = T_base_flange.copy()
+    T_base_end[2, 3] -= 0.1
+    path = linear_path(T_base_flange, T_base_end, HOME, MotionSettings(cartesian_step=0.001))
+    ground = T_base_end[2, 3] + 0.008 + settled
+    cell = DescendingCell(path, ground, settled)
+    footing = Footing(cell, cell, time_path(path, UR5_LIMITS), ExecutionSettings())
+    felt = []
+    for cell.place in range(len(path)):
+        felt.append(footing.felt())
+    heights = forward_kinematics(path)[:, 2, 3]
+    assert heights[felt.index(True)] == pytest.approx(ground - settled - 0.003, abs=0.0015)
