@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 import numpy as np
 from jaxtyping import Float
-from scipy.interpolate import CubicHermiteSpline, CubicSpline
+from scipy.interpolate import CubicSpline
 
 from robot.kinematics import JointLimits
 
@@ -36,10 +36,11 @@ class Trajectory:
         """Position and velocity at a time; before the start and after the end it stands still."""
         if time >= self.duration:
             return self.positions[-1], np.zeros(6)
-        k = max(int(np.searchsorted(self.times, time, side="right")) - 1, 0)
-        piece = CubicHermiteSpline(self.times[k : k + 2], self.positions[k : k + 2], self.velocities[k : k + 2])
-        inside = max(time, 0.0)
-        return piece(inside), piece(inside, 1)
+        if time <= 0:
+            return self.positions[0], self.velocities[0]
+        k = int(np.searchsorted(self.times, time, side="right")) - 1
+        seconds = float(self.times[k + 1] - self.times[k])
+        return _hermite((time - float(self.times[k])) / seconds, seconds, self.positions[k : k + 2], self.velocities[k : k + 2])
 
     def reversed(self) -> "Trajectory":
         """The same way back."""
@@ -85,6 +86,15 @@ def resume(trajectory: Trajectory, q: Float[np.ndarray, "6"], limits: JointLimit
     nearest = int(np.linalg.norm(trajectory.positions - q, axis=1).argmin())
     rest = trajectory.positions[nearest + 1 :: _RESUMED_EVERY]
     return time_path(np.concatenate([q[None], rest, trajectory.positions[-1:]]), limits, speed_scale=speed_scale)
+
+
+def _hermite(s: float, seconds: float, positions: np.ndarray, velocities: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Position and velocity at a share `s` of a piece `seconds` long: the cubic with these positions and velocities at its ends."""
+    (start, end), (leaving, arriving) = positions, seconds * velocities
+    way = end - start
+    position = start + s * leaving + s**2 * (3 * way - 2 * leaving - arriving) + s**3 * (leaving + arriving - 2 * way)
+    velocity = leaving + 2 * s * (3 * way - 2 * leaving - arriving) + 3 * s**2 * (leaving + arriving - 2 * way)
+    return position, velocity / seconds
 
 
 def _without_repeats(waypoints: np.ndarray) -> np.ndarray:

@@ -294,8 +294,8 @@ class _ServoProcess:
 
     def __init__(self, settings: ServoSettings, log: RobotLog | None):
         self.latest: State | None = None
-        self.done: Done | None = None
-        """Of the last motion; None while it runs."""
+        self.done: Done | None = Done(0, True)
+        """Of the last motion, number 0 before the first; None while one runs."""
         self.stopped: Stopped | None = None
         self._log = log
         self._logged = 0.0
@@ -350,9 +350,10 @@ class _ServoProcess:
 
     def _listen(self, connection: Connection) -> None:
         try:
-            while True:
-                self._hear(connection.recv())
-        except (EOFError, OSError):
+            with contextlib.suppress(EOFError, OSError):
+                while True:
+                    self._hear(connection.recv())
+        finally:
             if self.stopped is None:
                 self.stopped = Stopped(StopReason.CONNECTION_LOST, "the servo process has ended without a word")
 

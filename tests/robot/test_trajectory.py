@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from scipy.interpolate import CubicHermiteSpline
 
 from robot.kinematics import UR5_LIMITS
 from robot.trajectory import Trajectory, concatenate, time_path
@@ -82,3 +83,16 @@ def test_a_motion_to_where_the_arm_stands_takes_no_time() -> None:
     trajectory = time_path(np.array([q, q]), UR5_LIMITS)
     assert trajectory.duration == 0
     np.testing.assert_array_equal(trajectory.sample(1.0)[0], q)
+
+
+def test_between_the_samples_it_is_the_cubic_with_their_velocities() -> None:
+    """Against SciPy's own piecewise cubic."""
+    generator = np.random.default_rng(0)
+    times = np.array([0.0, 0.3, 0.35, 1.2])
+    trajectory = Trajectory(times, generator.normal(size=(4, 6)), generator.normal(size=(4, 6)))
+    cubic = CubicHermiteSpline(times, trajectory.positions, trajectory.velocities)
+    for time in np.linspace(0.0, 1.19, 50):
+        position, velocity = trajectory.sample(float(time))
+        np.testing.assert_allclose(position, cubic(time), atol=1e-12)
+        np.testing.assert_allclose(velocity, cubic(time, 1), atol=1e-12)
+    np.testing.assert_array_equal(trajectory.sample(-0.5)[0], trajectory.positions[0])
