@@ -99,7 +99,7 @@ class ExecutionReport:
     message: str
     """One sentence for a person."""
     rise: float
-    """How far the object had come up at the end, metres."""
+    """How far the object had come up at the end, metres; not a number after a stop, for then nobody knows."""
     pushed: float
     """How far it had moved before the hand closed, metres."""
     reached: Phase = Phase.START
@@ -185,7 +185,7 @@ def execute_pick(
         arm.wait(settings.hold_seconds)
         done(Phase.HELD)
     except MotionStoppedError as stop:
-        return report(_stopped(stop), str(stop))
+        return report_stop(stop, reached, pushed)
     return report(_judged(start, highest, watch, plan.lift_height, settings))
 
 
@@ -231,7 +231,7 @@ def execute_place(
         arm.follow(plan.home)
         done(Phase.HOME)
     except MotionStoppedError as stop:
-        return _report(_stopped(stop), start, watch, 0.0, reached, str(stop))
+        return report_stop(stop, reached)
     outcome, words = _judge_place(plan, watch.position(), settings)
     return _report(outcome, start, watch, 0.0, reached, words)
 
@@ -259,9 +259,17 @@ def return_home(
             rest = resume(pick.lift, arm.joint_positions(), limits, speed_scale=0.5)
             _go_home_empty(place, rest, preshape, arm, hand)
     except MotionStoppedError as stop:
-        outcome = _stopped(stop)
-        return ExecutionReport(outcome, f"{outcome.value}: {stop}", 0.0, 0.0, reached)
+        return report_stop(stop, reached)
     return None
+
+
+def report_stop(stop: MotionStoppedError, reached: Phase, pushed: float = 0.0) -> ExecutionReport:
+    """Of a sequence that arm or hand broke off after the phase `reached`; asks no device, for what has failed would fail again.
+
+    `pushed`: how far the object had moved before the hand closed, metres.
+    """
+    outcome = Outcome.HAND_STOPPED if stop.reason in HAND_REASONS else Outcome.ARM_STOPPED
+    return ExecutionReport(outcome, f"{outcome.value}: {stop}", float("nan"), pushed, reached)
 
 
 def _go_home_empty(plan: PlacePlan, to_lift: Trajectory, opened: Mapping[str, float], arm: Arm, hand: Hand) -> None:
@@ -330,10 +338,6 @@ def _judge_place(plan: PlacePlan, point: np.ndarray, settings: ExecutionSettings
         return Outcome.PLACED if inside else Outcome.MISPLACED, words
     outcome = Outcome.PLACED if away <= settings.largest_misplacement else Outcome.MISPLACED
     return outcome, f"it lies {1000 * away:.0f} mm from where it was to be put"
-
-
-def _stopped(stop: MotionStoppedError) -> Outcome:
-    return Outcome.HAND_STOPPED if stop.reason in HAND_REASONS else Outcome.ARM_STOPPED
 
 
 def _distance(watch: ObjectWatch, start: np.ndarray) -> float:

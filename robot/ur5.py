@@ -172,11 +172,11 @@ class UR5:
             time.sleep(_LOOK_SECONDS)
         self._require_no_stop()
 
-    def stop(self, words: str) -> None:
-        """Brakes, and refuses every motion from now on; for a person, or for a program that has found something amiss."""
+    def stop(self, words: str, reason: StopReason = StopReason.BY_PERSON) -> None:
+        """Brakes, and refuses every motion from now on; for a person, or for a program that has found something amiss elsewhere."""
         if self._stop is None:
             self._break_off()
-            self._latch(MotionStoppedError(words, StopReason.BY_PERSON))
+            self._latch(MotionStoppedError(words, reason))
 
     def reset(self, person: str) -> None:
         """Connects anew after a stop, once `person` has looked at the arm and made it ready.

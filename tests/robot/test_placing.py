@@ -10,7 +10,7 @@ from robot.bin import Bin
 from robot.execute import ExecutionSettings, Footing, Outcome, Phase, execute_place
 from robot.kinematics import UR5_LIMITS, forward_kinematics
 from robot.motion import MotionSettings, PlacePlan, linear_path
-from robot.stops import MotionStoppedError
+from robot.stops import MotionStoppedError, StopReason
 from robot.trajectory import Trajectory, time_path
 
 HOME = np.array([np.pi, -np.pi / 2, np.pi / 2, -np.pi / 2, -np.pi / 2, 0.0])
@@ -94,6 +94,27 @@ def test_what_was_to_be_put_into_a_bin_is_judged_by_its_walls(offset: tuple[floa
     report = execute_place(plan, {"thumb": 0.0, "finger": 0.0}, {"thumb": 1.0, "finger": 1.5}, cell, cell, cell)
     assert report.outcome is outcome
     assert told in report.message
+
+
+class BlindCell(ScriptedCell):
+    """Once the hand has failed, it cannot be asked what it holds, either."""
+
+    def move_to(self, targets: Mapping[str, float]) -> None:
+        self.opened = True
+        raise MotionStoppedError("the hand has not answered", StopReason.HAND_SILENT)
+
+    def position(self) -> np.ndarray:
+        if self.opened:
+            raise MotionStoppedError("the hand has not answered", StopReason.HAND_SILENT)
+        return super().position()
+
+
+def test_a_hand_that_fails_is_told_of_without_asking_it_again() -> None:
+    cell = BlindCell({})
+    report = execute_place(make_plan(), {"thumb": 0.0, "finger": 0.0}, {"thumb": 1.0, "finger": 1.5}, cell, cell, cell)
+    assert (report.outcome, report.reached) == (Outcome.HAND_STOPPED, Phase.LOWERED)
+    assert "the hand has not answered" in report.message
+    assert np.isnan(report.rise)
 
 
 def test_after_a_loss_the_hand_opens_and_the_arm_goes_home_the_way_that_was_planned() -> None:
