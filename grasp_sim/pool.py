@@ -19,7 +19,7 @@ class TrialPool:
 
     def __init__(self, processes: int | None = None):
         """`processes` defaults to the cores that this process may use. They start with the first task."""
-        self.processes = processes if processes is not None else _usable_cores()
+        self.processes = processes if processes is not None else count_cores()
         self._executor: ProcessPoolExecutor | None = None
 
     def __enter__(self) -> "TrialPool":
@@ -49,7 +49,8 @@ def _take_one_thread() -> None:
     numba.set_num_threads(1)
 
 
-def _usable_cores() -> int:
+def count_cores() -> int:
+    """Cores that this process may use, where the system tells, else all of them."""
     if hasattr(os, "sched_getaffinity"):
         return len(os.sched_getaffinity(0))
     return os.cpu_count() or 1

@@ -10,9 +10,10 @@ Exit codes: 0 the thing asked for was done; 1 it was not; 2 bad input, with one 
 
 import argparse
 import importlib
+import logging
 import sys
-from collections.abc import Sequence
-from contextlib import AbstractContextManager
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from types import ModuleType
 from typing import NoReturn
 
@@ -53,7 +54,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     words = list(sys.argv[1:] if argv is None else argv)
     arguments = _build_parser(words).parse_args(words)
     try:
-        with _watch_compilation(arguments.command):
+        with _print_log(arguments.command):
             return _import_command(arguments.command).run(arguments)
     except InputError as error:
         return _complain(arguments.command, error, _EXIT_BAD_INPUT)
@@ -79,11 +80,27 @@ def _import_command(name: str) -> ModuleType:
     return importlib.import_module(f"invgraphics.commands.{name}")
 
 
-def _watch_compilation(command: str) -> AbstractContextManager:
-    """Says on stderr, once, when kernels have to be compiled first."""
-    from invgraphics.compilation import CompilationWatch
+class _Printed(logging.Handler):
+    """Prints what is logged in the name of a command, on what is stderr by then: a progress bar puts something of its own there."""
 
-    return CompilationWatch(lambda notice: print(f"invgraphics {command}: {notice}", file=sys.stderr))
+    def __init__(self, command: str):
+        super().__init__()
+        self._command = command
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Prints it in one line."""
+        print(f"invgraphics {self._command}: {_one_line(record.getMessage())}", file=sys.stderr)
+
+
+@contextmanager
+def _print_log(command: str) -> Iterator[None]:
+    """Prints what the packages log, such as that kernels have to be compiled first."""
+    log, printed = logging.getLogger("invgraphics"), _Printed(command)
+    log.addHandler(printed)
+    try:
+        yield
+    finally:
+        log.removeHandler(printed)
 
 
 def _complain(command: str, error: Exception | str, code: int) -> int:

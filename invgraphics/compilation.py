@@ -1,11 +1,18 @@
-"""Says so when numba compiles: it is silent, and the first use of a new installation waits for a minute or two."""
+"""Says so when numba compiles: it is silent, and the first use of a new installation waits for a minute or two.
 
+`renderers` and `grasp_sim` announce it on the log `invgraphics` from when they are imported. Where nobody listens to it, in a notebook
+say, Python prints it on stderr; the command line prints it as its own.
+"""
+
+import functools
+import logging
 from collections.abc import Callable
 from types import TracebackType
 from typing import Any
 
 from numba.core import event
 
+LOG = "invgraphics"
 NOTICE = "compiling for this processor, once for each installation; a minute or two"
 
 
@@ -35,3 +42,9 @@ class CompilationWatch(event.Listener):
         """It is compiled."""
         self._depth -= 1
         self.count += 1
+
+
+@functools.cache
+def announce_compilation() -> None:
+    """Logs the notice, as a warning, when this process compiles its first kernel. Once announced, it is not announced again."""
+    event.register("numba:compile", CompilationWatch(logging.getLogger(LOG).warning))

@@ -23,6 +23,7 @@ from torch import Tensor
 
 from invgraphics import __version__
 from invgraphics.camera import Camera
+from invgraphics.datasets.files import read_json
 from invgraphics.datasets.frame_writer import write_frame_folder
 from invgraphics.errors import InputError
 from invgraphics.geometry.mesh import Mesh, load_mesh
@@ -47,7 +48,7 @@ from invgraphics.transforms import invert
 SCENE_FORMAT_VERSION = 1
 CHECKPOINT_FOLDER = ".checkpoint"
 """In an output folder: what the stages of an unfinished run have come to."""
-_SCENE_FILE, _MESH_FOLDER = "scene.json", "meshes"
+_SCENE_FILE, _MESH_FOLDER, _SETTINGS_FILE = "scene.json", "meshes", "settings.json"
 FRAME_FOLDER = "frame"
 """In an output folder: the image that it was made from (the first of several)."""
 _SAMPLE_FOLDER, _CAGE_FOLDER = f"{_MESH_FOLDER}/samples", f"{_MESH_FOLDER}/cages"
@@ -87,6 +88,23 @@ def claim_output_folder(out: Path, overwrite: bool) -> None:
         (out / _MARKER).write_text(_MARKER_TEXT)
     except OSError as error:
         raise InputError(f"output folder {out} cannot be written: {error.strerror}") from error
+
+
+def claim_or_carry_on(out: Path, settings: Mapping[str, Any], overwrite: bool) -> None:
+    """Leaves `out` as it is where a run with the same settings (JSON values) began it; else claims it, see `claim_output_folder`.
+
+    Raises:
+        InputError: other settings began it; or it holds something else.
+    """
+    path = out / _SETTINGS_FILE
+    if overwrite or not path.is_file():
+        claim_output_folder(out, overwrite)
+        write_json(path, settings)
+        return
+    before = read_json(path)
+    changed = [f"{key} {before.get(key)} and not {value}" for key, value in settings.items() if before.get(key) != value]
+    if changed:
+        raise InputError(f"{out} was begun with {', '.join(changed)}; name another folder, or give --overwrite to begin anew")
 
 
 def save_reconstruction(reconstruction: Reconstruction, out: Path, scores: Mapping[str, Any] | None = None) -> None:

@@ -21,11 +21,11 @@ from invgraphics.commands.reconstruct import Settings, reconstruct_frames
 from invgraphics.commands.scoring import FAILURES, describe_error, name_of
 from invgraphics.datasets import load_frame
 from invgraphics.errors import InputError
-from invgraphics.output import check_output_folder, claim_output_folder, write_json
+from invgraphics.output import claim_or_carry_on, write_json
 from invgraphics.report.html import count
 from optim.threads import one_thread
 
-_SETTINGS, _TABLE, _RECORDS = "settings.json", "batch.json", ".records"
+_TABLE, _RECORDS = "batch.json", ".records"
 
 
 @dataclass(frozen=True)
@@ -52,7 +52,7 @@ def run_batch(images: Sequence[str], out: Path, settings: Settings, workers: int
         InputError: the folder holds something else, or two images would have the same folder in it.
     """
     folders = _choose_folders(images)
-    _claim(out, settings)
+    claim_or_carry_on(out, _describe(settings), settings.overwrite)
     console = Console()
     done = {image: result for image in images if (result := _read_record(out, folders[image], image)) is not None}
     left = [image for image in images if image not in done]
@@ -84,20 +84,6 @@ def _choose_folders(images: Sequence[str]) -> dict[str, str]:
             )
         taken[folder] = image
     return folders
-
-
-def _claim(out: Path, settings: Settings) -> None:
-    """Takes the output folder; carries on in one that the same settings began."""
-    described, path = _describe(settings), out / _SETTINGS
-    if path.is_file() and not settings.overwrite:
-        before = json.loads(path.read_text())
-        changed = [f"{key} {before.get(key)} and not {value}" for key, value in described.items() if before.get(key) != value]
-        if changed:
-            raise InputError(f"{out} was begun with {', '.join(changed)}; name another folder, or give --overwrite to begin anew")
-        return
-    check_output_folder(out, settings.overwrite)
-    claim_output_folder(out, settings.overwrite)
-    write_json(path, described)
 
 
 def _describe(settings: Settings) -> dict[str, Any]:

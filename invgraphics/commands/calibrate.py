@@ -2,7 +2,6 @@
 
 import argparse
 import json
-import sys
 from pathlib import Path
 
 import cv2
@@ -10,7 +9,7 @@ import numpy as np
 from rich.console import Console
 from rich.table import Table
 
-from invgraphics.commands.camera_arguments import add_arm_arguments, add_camera_arguments, open_chosen_camera, read_flange_pose
+from invgraphics.commands.camera_arguments import add_arm_arguments, add_camera_arguments, read_flange_pose, take_picture
 from invgraphics.datasets.files import read_json
 from invgraphics.errors import InputError
 from robot.calibration import Calibration, CalibrationMode, calibrate_folder, load_board, load_calibration, read_poses
@@ -18,7 +17,6 @@ from robot.calibration_board import Board, detect_board, draw_board
 from robot.hand_eye import LEAST_CORNERS
 from robot.realsense import CapturedFrame
 from robot.standins.board import write_rehearsal
-from robot.stops import MotionStoppedError
 
 _MODES = {mode.value: mode for mode in CalibrationMode}
 
@@ -74,11 +72,8 @@ def _add(arguments: argparse.Namespace) -> int:
     board = load_board(arguments.folder)
     if arguments.square_mm is not None:
         board = _make_board(board.columns, board.rows, arguments.square_mm)
-    try:
-        with open_chosen_camera(arguments) as camera:
-            frame = camera.capture()
-    except MotionStoppedError as error:
-        print(f"invgraphics calibrate: {error}", file=sys.stderr)
+    frame = take_picture(arguments)
+    if frame is None:
         return 1
     corners = len(detect_board(frame.rgb, board).ids)
     if corners < LEAST_CORNERS:

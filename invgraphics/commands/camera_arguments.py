@@ -1,6 +1,7 @@
 """What the commands that take a picture have in common: which camera, and where the arm stood."""
 
 import argparse
+import sys
 from contextlib import AbstractContextManager
 from pathlib import Path
 
@@ -10,7 +11,8 @@ from jaxtyping import Float
 from invgraphics.errors import InputError
 from robot.arm_reader import read_joint_positions
 from robot.kinematics import forward_kinematics
-from robot.realsense import RealSenseCamera, RealSenseSettings, open_camera, open_recording
+from robot.realsense import CapturedFrame, RealSenseCamera, RealSenseSettings, open_camera, open_recording
+from robot.stops import MotionStoppedError
 
 
 def add_camera_arguments(parser: argparse.ArgumentParser) -> None:
@@ -32,8 +34,17 @@ def add_arm_arguments(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def open_chosen_camera(arguments: argparse.Namespace) -> AbstractContextManager[RealSenseCamera]:
-    """The camera or recording that the arguments name."""
+def take_picture(arguments: argparse.Namespace) -> CapturedFrame | None:
+    """A picture of the camera or recording that the arguments name; None where it sends none, which is said on stderr."""
+    try:
+        with _open_camera(arguments) as camera:
+            return camera.capture()
+    except MotionStoppedError as error:
+        print(f"invgraphics {arguments.command}: {error}", file=sys.stderr)
+        return None
+
+
+def _open_camera(arguments: argparse.Namespace) -> AbstractContextManager[RealSenseCamera]:
     settings = RealSenseSettings(frames=arguments.frames)
     if arguments.recording is not None:
         return open_recording(arguments.recording, settings)

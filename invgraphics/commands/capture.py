@@ -1,15 +1,13 @@
 """`invgraphics capture OUT`: a picture of a RealSense camera, or of a recording of one, as a frame folder."""
 
 import argparse
-import sys
 from pathlib import Path
 
 import numpy as np
 
-from invgraphics.commands.camera_arguments import add_arm_arguments, add_camera_arguments, open_chosen_camera, read_flange_pose
+from invgraphics.commands.camera_arguments import add_arm_arguments, add_camera_arguments, read_flange_pose, take_picture
 from invgraphics.errors import InputError
 from robot.calibration import Calibration, CalibrationMode, load_calibration
-from robot.stops import MotionStoppedError
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -27,11 +25,8 @@ def run(arguments: argparse.Namespace) -> int:
     calibration = load_calibration(arguments.calibration) if arguments.calibration else None
     T_base_flange = read_flange_pose(arguments)
     _require_flange(calibration, T_base_flange)
-    try:
-        with open_chosen_camera(arguments) as camera:
-            frame = camera.capture()
-    except MotionStoppedError as error:
-        print(f"invgraphics capture: {error}", file=sys.stderr)
+    frame = take_picture(arguments)
+    if frame is None:
         return 1
     pose = None
     if calibration is not None:

@@ -2,9 +2,7 @@
 
 import argparse
 import functools
-import json
 import math
-import platform
 import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -17,7 +15,7 @@ from rich.table import Table
 
 from invgraphics import __version__
 from invgraphics.calibration import summarize_spread
-from invgraphics.commands.executors import add_executor_arguments, choose_workers, count_cores, run_all, show_progress
+from invgraphics.commands.executors import add_executor_arguments, choose_workers, describe_machine, run_all, show_progress
 from invgraphics.commands.pose_tables import build_pose_table, describe_poses
 from invgraphics.commands.prompting import add_sam2_argument
 from invgraphics.commands.scoring import ImageResult, Job, describe_image, evaluate_image, fail, name_of, read_record
@@ -35,7 +33,7 @@ from invgraphics.evaluation import (
     worst_first,
 )
 from invgraphics.metrics import SURFACE_SAMPLES, VOLUME_SAMPLES
-from invgraphics.output import claim_output_folder, write_json
+from invgraphics.output import claim_or_carry_on, write_json
 from invgraphics.pose_metrics import PoseResult
 from invgraphics.report.gallery import write_gallery
 from invgraphics.report.html import count
@@ -55,7 +53,6 @@ _CHECK_COLUMNS = {
 """In millimetres, percent, decibels, millimetres, millimetres, millimetres, degrees."""
 _SHARES = {"stable": "stable", "closed": "closed", "add_s_auc": "ADD-S AUC"}
 _WORST_SHOWN = 5
-_SETTINGS = "settings.json"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -110,7 +107,7 @@ def run(arguments: argparse.Namespace) -> int:
         arguments.from_boxes,
         arguments.sam2,
     )
-    _claim(arguments, job)
+    claim_or_carry_on(arguments.out, _describe_settings(arguments, job), arguments.overwrite)
     start = time.perf_counter()
     done = _evaluate_all(images, job, arguments.workers, arguments.executor, console)
     poses = [pose for image in done for pose in image.poses]
@@ -124,25 +121,6 @@ def run(arguments: argparse.Namespace) -> int:
     _write_gallery(arguments, done, results, run_facts)
     _print_results(console, done, results, poses, arguments.out)
     return 1 if any(image.failure for image in done) else 0
-
-
-def _claim(arguments: argparse.Namespace, job: Job) -> None:
-    """Takes the output folder; carries on in one that the same settings began.
-
-    Raises:
-        InputError: it holds something else.
-    """
-    settings = _describe_settings(arguments, job)
-    path = arguments.out / _SETTINGS
-    if path.is_file() and not arguments.overwrite:
-        before = json.loads(path.read_text())
-        changed = sorted(key for key in settings if before.get(key) != settings[key])
-        if changed:
-            described = ", ".join(f"{key} {before.get(key)} and not {settings[key]}" for key in changed)
-            raise InputError(f"{arguments.out} was begun with {described}; name another folder, or give --overwrite to begin anew")
-        return
-    claim_output_folder(arguments.out, arguments.overwrite)
-    write_json(path, settings)
 
 
 def _describe_settings(arguments: argparse.Namespace, job: Job) -> dict[str, Any]:
@@ -202,8 +180,7 @@ def _describe_run(arguments: argparse.Namespace, job: Job, seconds: float) -> di
         "seconds": seconds,
         "workers": choose_workers(arguments.workers, arguments.executor),
         "executor": arguments.executor,
-        "device": f"{platform.processor() or platform.machine()}, {count_cores()} cores",
-        "versions": {"invgraphics": __version__, "torch": torch.__version__, "python": platform.python_version()},
+        **describe_machine(),
         "definitions": {
             "samples": SURFACE_SAMPLES,
             "volume_samples": VOLUME_SAMPLES,

@@ -1,11 +1,13 @@
 """Many independent pieces of work: one after another, on processes of this machine, or on a Ray cluster."""
 
 import argparse
-import os
+import logging
+import platform
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
 from multiprocessing import get_context
+from multiprocessing.synchronize import Lock
 from typing import Any, TypeVar
 
 import numba
@@ -13,6 +15,9 @@ import torch
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
+from grasp_sim.pool import count_cores
+from invgraphics import __version__
+from invgraphics.compilation import LOG, announce_compilation
 from invgraphics.errors import InputError
 from invgraphics.report.html import count
 
@@ -36,9 +41,12 @@ def add_executor_arguments(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def count_cores() -> int:
-    """Cores that this process may use."""
-    return len(os.sched_getaffinity(0))
+def describe_machine() -> dict[str, object]:
+    """Device and versions, for the record."""
+    return {
+        "device": f"{platform.processor() or platform.machine()}, {count_cores()} cores",
+        "versions": {"invgraphics": __version__, "torch": torch.__version__, "python": platform.python_version()},
+    }
 
 
 def choose_workers(workers: int | None, executor: str) -> int | None:
@@ -115,7 +123,15 @@ def _run_alone(function: Callable[[Item], T], item: Item, bury: Callable[[Item],
 
 
 def _make_pool(workers: int) -> ProcessPoolExecutor:
-    return ProcessPoolExecutor(workers, get_context("spawn"), take_one_thread)
+    context = get_context("spawn")
+    return ProcessPoolExecutor(workers, context, _start_worker, (context.Lock(),))
+
+
+def _start_worker(notice: Lock) -> None:
+    """All workers compile what is not compiled yet; whoever gets the lock says so for all of them."""
+    take_one_thread()
+    announce_compilation()
+    logging.getLogger(LOG).addFilter(lambda record: notice.acquire(block=False))
 
 
 def take_one_thread() -> None:

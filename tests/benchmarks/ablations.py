@@ -15,9 +15,10 @@ from statistics import fmean, median, stdev
 from typing import Any
 
 from invgraphics.cli import main as invgraphics
+from invgraphics.commands.executors import describe_machine
 from invgraphics.output import write_json
 from optim.options import INGREDIENTS
-from tests.benchmarks.tables import describe_machine, format_table, write_markdown
+from tests.benchmarks.tables import format_table, write_markdown
 
 NOTICED_MM = 0.2
 _SHAPE = {"cd_l1_mm": "CD mm", "f5": "F@5", "f10": "F@10", "nc": "NC", "iou": "IoU", "silhouette_iou": "silh. %", "depth_mm": "depth mm"}

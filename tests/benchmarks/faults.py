@@ -15,6 +15,7 @@ from pathlib import Path
 
 import numpy as np
 
+from invgraphics.commands.executors import describe_machine
 from invgraphics.errors import InputError
 from invgraphics.output import write_json
 from robot.interlock import InterlockedArm
@@ -37,7 +38,7 @@ from tests.benchmarks.arm_faults import (
     settings_for,
     wait_for_motion,
 )
-from tests.benchmarks.tables import describe_machine, format_table, write_markdown
+from tests.benchmarks.tables import format_table, write_markdown
 
 _AMOUNTS = {MiaFault.TRUNCATED: 0.6, MiaFault.CORRUPTED: 0.9, MiaFault.NOISE: 0.7}
 _SECONDS_TO_FAIL = 6.0

@@ -18,6 +18,7 @@ import torch
 from torch import Tensor
 
 from invgraphics.camera import Camera
+from invgraphics.commands.executors import describe_machine
 from invgraphics.datasets import GroundTruth, list_images, load_ground_truth, load_observation
 from invgraphics.demo.sensor import StereoNoise, add_depth_noise
 from invgraphics.errors import InputError
@@ -29,7 +30,7 @@ from invgraphics.scene import AmbientLight, Material, Plane, Scene, SceneObject
 from invgraphics.transforms import invert, rigid, so3_exp
 from optim.reconstruct import reconstruct_views
 from renderers.protocol import make_renderer
-from tests.benchmarks.tables import describe_machine, format_table
+from tests.benchmarks.tables import format_table
 
 _MOST_VIEWS = 3
 _LEAST_PIXELS = 200

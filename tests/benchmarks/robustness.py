@@ -23,6 +23,7 @@ import torch
 from scipy.ndimage import gaussian_filter
 from torch import Tensor
 
+from invgraphics.commands.executors import describe_machine
 from invgraphics.datasets import list_images, load_ground_truth, load_observation
 from invgraphics.datasets.bop import find_bop_split
 from invgraphics.datasets.checks import make_disjoint
@@ -33,7 +34,7 @@ from invgraphics.output import write_json
 from optim.options import ReconstructionOptions
 from optim.reconstruct import reconstruct
 from optim.threads import one_thread
-from tests.benchmarks.tables import describe_machine, format_table, write_markdown
+from tests.benchmarks.tables import format_table, write_markdown
 
 TRUE_DEPTH_UNIT = 1e-4
 MISSING_SHARE = 0.3

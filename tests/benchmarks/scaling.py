@@ -18,6 +18,7 @@ import torch
 from scipy.spatial.transform import Rotation
 
 from grasp_sim.world import DEFAULT_FRICTION, World
+from invgraphics.commands.executors import describe_machine
 from invgraphics.datasets.checks import make_disjoint
 from invgraphics.demo.table import TABLE_COLOUR, Photograph, place_camera, take_photograph
 from invgraphics.demo.toys import TOYS
@@ -25,7 +26,7 @@ from invgraphics.geometry.mesh import linear_from_srgb
 from invgraphics.observation import Observation
 from invgraphics.output import write_json
 from optim.reconstruct import reconstruct
-from tests.benchmarks.tables import describe_machine, format_table, write_markdown
+from tests.benchmarks.tables import format_table, write_markdown
 
 ROWS, COLUMNS, SPACING = 5, 6, 0.155
 """The grid of places; metres between them."""

@@ -1,22 +1,8 @@
-"""What the benchmarks of the reconstruction share: tables as Markdown, facts about the machine."""
+"""What the benchmarks of the reconstruction share: tables as Markdown."""
 
 import math
-import os
-import platform
 from collections.abc import Sequence
 from pathlib import Path
-
-import torch
-
-from invgraphics import __version__
-
-
-def describe_machine() -> dict[str, object]:
-    """Device and versions, for the record."""
-    return {
-        "device": f"{platform.processor() or platform.machine()}, {len(os.sched_getaffinity(0))} cores",
-        "versions": {"invgraphics": __version__, "torch": torch.__version__, "python": platform.python_version()},
-    }
 
 
 def format_table(header: Sequence[str], rows: Sequence[Sequence[str | float | int]]) -> str:

@@ -156,4 +156,4 @@ def test_an_interrupted_benchmark_goes_on_where_it_was(
     assert [read_round(entries) for entries in results["rounds"]] == [make_round(k, [True, False, True], 5) for k in range(3)]
     assert results["gsr"] == pytest.approx(200 / 3)
     assert main([*command, "--rounds", "3", "--seed", "1"]) == 2
-    assert "begun with other settings" in capsys.readouterr().err
+    assert "was begun with seed 0 and not 1" in capsys.readouterr().err

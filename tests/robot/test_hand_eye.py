@@ -327,7 +327,7 @@ def test_the_command_adds_solves_and_shows(tmp_path, monkeypatch, capsys):
         T_camera_board = np.linalg.inv(X) @ view.G @ Y
         image, depth = render_board(BOARD, K, (848, 480), T_camera_board)
         frame = CapturedFrame(np.repeat(image[..., None], 3, axis=2), depth / 1e-4, 1e-4, K, 0.0, "77", "D405")
-        monkeypatch.setattr("invgraphics.commands.calibrate.open_chosen_camera", lambda _, frame=frame: _Camera(frame))
+        monkeypatch.setattr("invgraphics.commands.camera_arguments._open_camera", lambda _, frame=frame: _Camera(frame))
         monkeypatch.setattr("invgraphics.commands.calibrate.read_flange_pose", lambda _, G=view.G: np.linalg.inv(G))
         assert main(["calibrate", "add", str(tmp_path / "pictures"), "--joints-deg", "0", "0", "0", "0", "0", "0"]) == 0
     assert "04.png: 24 of 24 corners seen" in capsys.readouterr().out

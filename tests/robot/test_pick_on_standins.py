@@ -1,4 +1,4 @@
-"""From a picture of the camera to the object at its place, through the real clients of arm, hand and camera; the machines are stand-ins."""
+"""From a picture of the camera to the object in the bin, through the real clients of arm, hand and camera; the machines are stand-ins."""
 
 import json
 import subprocess
@@ -27,13 +27,11 @@ from robot.execute import Phase
 from robot.log import Record, read_log
 from robot.realsense import RealSenseCamera, RealSenseSettings
 from robot.standins.camera import CameraStandIn
+from tests.robot.lab import BIN, POST
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="ur-rtde and loopback addresses besides 127.0.0.1")
-PLACE = np.array([0.2, 0.45])
 QUICK = SearchSettings(batch=6, batches=2, finalists=2, final_trials=4)
 """Few trials, of the one way of grasping that suits a post."""
-HEIGHT = 0.1
-"""Of the post, metres."""
 
 
 @dataclass
@@ -93,13 +91,14 @@ def reconstruct_and_search(view: dict[str, np.ndarray], out: Path) -> None:
 
 def execute(lab: Lab, out: Path, *more: str) -> subprocess.CompletedProcess:
     """The command as a person gives it, in a process of its own."""
-    plan = ["--robot", "ur5", "--calibration", str(lab.folder / "calibration.json"), "--place", "0.2,0.45", "--speed", "100"]
+    where = ",".join(f"{value:g}" for value in (BIN.x, BIN.y, BIN.length, BIN.width, BIN.height, BIN.turn))
+    plan = ["--robot", "ur5", "--calibration", str(lab.folder / "calibration.json"), "--bin", where, "--speed", "100"]
     machine = ["--tool-speed", "800", "--host", lab.address, "--hand-port", lab.port, "--hand-percent", "90", "--countdown", "0"]
     words = ["execute", str(out), *plan, *machine, "--stale-after", "2", *more]
     return subprocess.run([sys.executable, "-m", "invgraphics", *words], capture_output=True, text=True)
 
 
-def test_post_is_seen_picked_and_put_down(lab: Lab) -> None:
+def test_post_is_seen_picked_and_put_into_the_bin(lab: Lab) -> None:
     view = dict(np.load(lab.folder / "view.npz"))
     out = lab.folder / "out"
     reconstruct_and_search(view, out)
@@ -110,8 +109,10 @@ def test_post_is_seen_picked_and_put_down(lab: Lab) -> None:
     assert done.returncode == 0, done.stdout + done.stderr
     assert start["motions"] == 0
     assert end["highest"] - start["highest"] > 0.07
-    assert np.linalg.norm(np.array(end["post"][:2]) - PLACE) < 0.06
-    assert end["post"][2] == pytest.approx(HEIGHT / 2, abs=0.01)
+    assert not start["in_bin"]
+    assert end["in_bin"], "it touches the bin and nothing else"
+    T_base_post = np.array(end["post"])
+    assert BIN.contains(POST.load_surface().vertices @ T_base_post[:3, :3].T + T_base_post[:3, 3], tolerance=0.002)
     (log,) = (out / "execution").glob("*/log.jsonl")
     records = list(read_log(log))
     assert find_phases(records) == [phase.name for phase in Phase]

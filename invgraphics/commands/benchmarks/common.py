@@ -18,9 +18,9 @@ from grasp_sim.pool import TrialPool
 from invgraphics.commands.benchmarks.perceptions import PERCEPTIONS
 from invgraphics.errors import InputError
 from invgraphics.grasp import wilson_interval
-from invgraphics.output import claim_output_folder, write_json
+from invgraphics.output import claim_or_carry_on, write_json
 
-_PARTS, _SETTINGS = "rounds", "settings.json"
+_PARTS = "rounds"
 """Where a run leaves what a later one goes on from."""
 _UNITS = {"m": 1.0, "mm": 1e-3}
 _COUNTS = ("rounds", "poses", "count", "tables", "processes", "largest")
@@ -74,16 +74,10 @@ def choose_models(models: Sequence[Model], count: int, seed: int) -> list[Model]
 
 def begin(arguments: argparse.Namespace, names: Sequence[str]) -> list[dict]:
     """What an interrupted run, begun with the same values of the arguments `names`, left in OUT; else OUT is made anew."""
-    path = arguments.out / _SETTINGS
-    mine = {name: str(getattr(arguments, name)) for name in ("what", "objects", "unit", "largest", "hand", "engine", "seed", *names)}
-    if path.is_file() and not arguments.overwrite:
-        if json.loads(path.read_text()) != mine:
-            raise InputError(f"{arguments.out} was begun with other settings ({path}); name another folder, or give --overwrite")
-        return [json.loads(file.read_text()) for file in sorted((arguments.out / _PARTS).glob("*.json"))]
-    claim_output_folder(arguments.out, arguments.overwrite)
-    (arguments.out / _PARTS).mkdir()
-    write_json(path, mine)
-    return []
+    settings = {name: str(getattr(arguments, name)) for name in ("what", "objects", "unit", "largest", "hand", "engine", "seed", *names)}
+    claim_or_carry_on(arguments.out, settings, arguments.overwrite)
+    (arguments.out / _PARTS).mkdir(exist_ok=True)
+    return [json.loads(file.read_text()) for file in sorted((arguments.out / _PARTS).glob("*.json"))]
 
 
 def keep(arguments: argparse.Namespace, number: int, part: dict) -> None:
