@@ -11,7 +11,7 @@ newtons or amperes is published.
 
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 
@@ -41,9 +41,9 @@ _FINGER_GAUGES = {THUMB: ("thumb_a", "thumb_b"), FINGERS: ("mrl_a", "mrl_b"), IN
 _STILL_COUNTS = 2
 _WRONG_WAY_COUNTS = 12
 _LEAST_MOTION_COUNTS = 3
-_HEARD_SECONDS = 0.05
-"""After the last of a motion's commands, by when all motors obey them."""
 _OPEN_END_COUNTS = 5
+_HEARD_SHARE = 0.1
+"""Of the silence that a patient driver allows, in which a motor must begin to obey."""
 
 
 @dataclass(frozen=True)
@@ -60,6 +60,8 @@ class MiaSettings:
     """A motor that has not moved for so long stands still."""
     start_seconds: float = 0.4
     """A motor may take so long to begin to move."""
+    heard_seconds: float = 0.05
+    """After the last of a motion's commands, by when all motors obey them."""
     at_target_counts: int = 4
     """So near to its target a motor has arrived."""
     stopped_short_counts: int = 10
@@ -71,6 +73,19 @@ class MiaSettings:
     tare_lines: int = 8
     """Lines of the strain gauges that `tare` averages."""
     link: LinkLimits = field(default_factory=LinkLimits)
+
+    def patient(self, seconds: float) -> "MiaSettings":
+        """The same for a hand, or a computer, that may be silent for so long before the hand counts as lost."""
+        normal = LinkLimits()
+        more = seconds - normal.stream_seconds
+        link = LinkLimits(
+            start_seconds=normal.start_seconds + more,
+            answer_seconds=normal.answer_seconds + more,
+            stream_seconds=seconds,
+            acknowledge_seconds=seconds,
+            write_seconds=seconds,
+        )
+        return replace(self, start_seconds=self.start_seconds + more, heard_seconds=_HEARD_SHARE * seconds, link=link)
 
     def __post_init__(self) -> None:
         """Checks the range in which standing still can be told from slow motion."""
@@ -189,7 +204,7 @@ class MiaHand:
             since = time.monotonic()
             for motor, counts in goals.items():
                 self._link.send(position_command(motor, counts, self.settings.percent_of(motor)))
-            end = self._wait_until_still(start, goals, since, time.monotonic() + _HEARD_SECONDS)
+            end = self._wait_until_still(start, goals, since, time.monotonic() + self.settings.heard_seconds)
             idle = self._idle_motors(start, end, goals)
             if not idle:
                 break

@@ -62,18 +62,6 @@ class LinkLimits:
     bad_share: float = 0.25
     """Of the last 40 lines that may make no sense."""
 
-    @staticmethod
-    def patient(seconds: float) -> "LinkLimits":
-        """Limits by which a hand that is silent for so long counts as lost; keep-alive and answer as far apart as ever."""
-        normal = LinkLimits()
-        return LinkLimits(
-            start_seconds=normal.start_seconds + seconds - normal.stream_seconds,
-            answer_seconds=normal.answer_seconds + seconds - normal.stream_seconds,
-            stream_seconds=seconds,
-            acknowledge_seconds=seconds,
-            write_seconds=seconds,
-        )
-
 
 @dataclass(frozen=True)
 class Sample:

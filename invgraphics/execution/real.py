@@ -12,7 +12,6 @@ from robot.execute import ExecutionReport, Outcome, Phase, execute_pick, execute
 from robot.interlock import InterlockedArm, PresumedWatch, TouchSensor
 from robot.log import RobotLog
 from robot.mia_hand import MiaHand, MiaSettings
-from robot.mia_link import LinkLimits
 from robot.stops import MotionStoppedError, StopReason
 from robot.ur5 import UR5, UR5Settings
 
@@ -49,7 +48,7 @@ def connect_hand(setup: Setup, plan: ExecutionPlan, port: str, percent: int, pat
     def observe(kind: str, text: str) -> None:
         log.write("line" if kind != "received" else "state", device="mia", way=kind, text=text)
 
-    with MiaHand(port, MiaSettings(percent=percent, shares=shares, link=LinkLimits.patient(patience)), observe) as hand:
+    with MiaHand(port, MiaSettings(percent=percent, shares=shares).patient(patience), observe) as hand:
         yield hand
 
 

@@ -189,6 +189,18 @@ def test_faults_stop_the_motors_and_everything_after(hand, standin, fault, amoun
     assert standin.motion_commands(since=told) == []
 
 
+def test_a_patient_driver_bears_a_line_that_is_late(standin):
+    with MiaHand(standin.port, MiaSettings(percent=99).patient(1.5)) as hand:
+        standin.inject(MiaFault.DELAYED, 0.7)
+        hand.move_to({"j_mrl_fle": 0.8})
+        assert hand.failure is None
+        assert radians_from_counts("j_mrl_fle", standin.motor_counts()["j_mrl_fle"]) == pytest.approx(0.8, abs=0.02)
+
+
+def test_a_patience_of_half_a_second_is_the_usual_one():
+    assert MiaSettings().patient(0.5) == MiaSettings()
+
+
 def test_a_cable_that_comes_off_is_noticed_at_once(hand, standin):
     hand.turn({"j_mrl_fle": 0.5})
     pulled = standin.inject(MiaFault.UNPLUGGED)

@@ -94,7 +94,7 @@ def execute(lab: Lab, out: Path, *more: str) -> subprocess.CompletedProcess:
     where = ",".join(f"{value:g}" for value in (BIN.x, BIN.y, BIN.length, BIN.width, BIN.height, BIN.turn))
     plan = ["--robot", "ur5", "--calibration", str(lab.folder / "calibration.json"), "--bin", where, "--speed", "100"]
     machine = ["--tool-speed", "800", "--host", lab.address, "--hand-port", lab.port, "--hand-percent", "90", "--countdown", "0"]
-    words = ["execute", str(out), *plan, *machine, "--stale-after", "2", *more]
+    words = ["execute", str(out), *plan, *machine, "--stale-after", "2", "--hand-patience", "3", *more]
     return subprocess.run([sys.executable, "-m", "invgraphics", *words], capture_output=True, text=True)
 
 
