@@ -16,6 +16,7 @@ from grasp_sim.clutter import Model, Protocol, Table, View, calibrate_depth, pho
 from grasp_sim.convex import solid_from_surface
 from grasp_sim.floating import FloatingHand
 from grasp_sim.hands import Hand
+from grasp_sim.occlusion import Occlusion
 from grasp_sim.pool import TrialPool
 from grasp_sim.search import SearchSettings, search_grasps
 from grasp_sim.solids import PlacedSolid, build_solid
@@ -25,8 +26,19 @@ from invgraphics.errors import InputError
 from invgraphics.geometry.mesh import Mesh, load_mesh
 from invgraphics.grasp import Grasp, Ungrasped
 
-Perception = Callable[[View, int], Sequence[PlacedSolid]]
-"""From a view and a seed to solids in the world frame. A module's function, for it runs in other processes."""
+
+@dataclass(frozen=True)
+class Percept:
+    """What was made of a view."""
+
+    objects: Sequence[PlacedSolid]
+    """World frame."""
+    occlusion: Occlusion | None = None
+    """Space that the view did not show; None where nothing is guessed."""
+
+
+Perception = Callable[[View, int], Percept]
+"""From a view and a seed. A module's function, for it runs in other processes."""
 
 _MESH_FILES = (".ply", ".obj", ".stl", ".off", ".glb")
 _OPEN_SHARE = 0.1
@@ -155,7 +167,7 @@ def play_round(models: Sequence[Model], hand: Hand, perceive: Perception, settin
 
 
 def _decide(
-    objects: Sequence[PlacedSolid], hand: Hand, settings: SearchSettings, seed: int, pool: TrialPool, failed: Sequence[np.ndarray]
+    percept: Percept, hand: Hand, settings: SearchSettings, seed: int, pool: TrialPool, failed: Sequence[np.ndarray]
 ) -> Grasp | str:
     """The best grasp, or why there is none.
 
@@ -163,6 +175,7 @@ def _decide(
     for what was not seen leaves hollows that are not there. What a grasp has just `failed` at (x y z of the hand, m) is tried again only
     if nothing else can be.
     """
+    objects = percept.objects
     if not objects:
         return "no object was seen"
     usual = CandidateSettings()
@@ -171,7 +184,8 @@ def _decide(
     reasons: dict[int, Ungrasped] = {}
     for indices in (set(range(len(objects))) - suspects, suspects):
         for shapes, how in ((objects, settings), (objects, close), ([item.hulled() for item in objects], close)) if indices else ():
-            result = search_grasps(shapes, hand, indices=sorted(indices), seed=seed, settings=how, pool=pool)
+            options = {"indices": sorted(indices), "seed": seed, "settings": how, "pool": pool, "occlusion": percept.occlusion}
+            result = search_grasps(shapes, hand, **options)
             if result.ranked:
                 return result.grasps[0]
             reasons = result.failures | reasons
@@ -286,14 +300,15 @@ def read_round(entries: dict) -> Round:
     return Round(**(entries | {"attempts": tuple(Attempt(**attempt) for attempt in entries["attempts"])}))
 
 
-def see_truth(view: View, seed: int) -> Sequence[PlacedSolid]:
+def see_truth(view: View, seed: int) -> Percept:
     """The upper bound: perception without error."""
-    return view.truth
+    return Percept(view.truth)
 
 
-def see_hulls(view: View, seed: int) -> Sequence[PlacedSolid]:
+def see_hulls(view: View, seed: int) -> Percept:
     """The lower bound: the convex hull of each object's visible points, with the true segmentation."""
-    points = world_points(calibrate_depth(view.observation))
+    observation = calibrate_depth(view.observation)
+    points = world_points(observation)
     solids = []
     for k, item in enumerate(view.truth):
         mine = points[(view.seen == k) & view.observation.valid.numpy()]
@@ -301,4 +316,4 @@ def see_hulls(view: View, seed: int) -> Sequence[PlacedSolid]:
             hull = trimesh.convex.convex_hull(mine)
             mesh = Mesh(torch.tensor(np.array(hull.vertices)), torch.tensor(np.array(hull.faces), dtype=torch.int64))
             solids.append(PlacedSolid(build_solid(mesh), np.eye(4), item.name))
-    return solids
+    return Percept(solids, Occlusion.of(observation))

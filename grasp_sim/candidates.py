@@ -3,7 +3,8 @@
 1. Points on the object's surface shoot rays inward within the friction cone; where one leaves the solid again at a face whose normal
    also lies within the cone, the two points oppose each other (antipodal, Nguyen 1988).
 2. A template's two sides are put on the two points; the angle about their axis and the depth along the approach are varied.
-3. Poses whose hand would touch the plane or any object on its way in are dropped; the rest are scored and thinned out.
+3. Poses whose hand would touch the plane or any object on its way in are dropped; the rest are scored, less where the hand would stand
+   in space that the camera could not see, and thinned out.
 4. What is left is refined on the mesh's signed distance, and stays where the hand would not be clear there.
 """
 
@@ -17,6 +18,7 @@ from scipy.spatial.transform import Rotation
 
 from grasp_sim.contact_kernels import BOX, CYLINDER, SPHERE, cast_rays, hand_touches, keep_distinct
 from grasp_sim.hands import Closure, Hand, Template
+from grasp_sim.occlusion import Occlusion
 from grasp_sim.refine import Held, Surface, measure_squareness, refine
 from grasp_sim.solids import PlacedSolid, Polyhedron
 from invgraphics.grasp import Grasp, NoGrasp, Ungrasped
@@ -27,6 +29,9 @@ _DEPTHS = (0.012, 0.004, -0.004, -0.008)
 
 _SQUARE = 0.45
 """Share of the score that antipodality makes up."""
+_HIDDEN = 1.0
+"""What a score loses where the hand would stand wholly in hidden space. A finger behind an object, a sixth of a jaw, costs about as much
+as an approach from the side does."""
 _CELL = 0.0015
 """Metres: of several points in one cell of this size one is kept."""
 _CELL_CODE = np.array([1, 1 << 20, 1 << 40])
@@ -74,7 +79,7 @@ class Candidate:
     template: str
     """Which of the hand's templates."""
     score: float
-    """In [0, 1], from geometry alone: antipodality, lever arm of the weight, approach from above."""
+    """In [0, 1], from geometry alone: antipodality, lever arm of the weight, approach from above, how much of the hand's place was seen."""
 
 
 @dataclass(frozen=True)
@@ -112,11 +117,12 @@ def find_candidates(
     count: int = 64,
     settings: CandidateSettings | None = None,
     occupied: Float[np.ndarray, "p 3"] | None = None,
+    occlusion: Occlusion | None = None,
 ) -> tuple[list[Candidate], Ungrasped | None]:
     """At most `count` candidates for `objects[index]` among the others on the plane z = 0, best score first.
 
     The second value says why there is none, where there is none; it is None otherwise. `occupied` is what `occupied_points` gives for
-    `objects`, for those who ask for several of them.
+    `objects`, for those who ask for several of them; `occlusion` is that of the image, where there is one.
     """
     settings = settings or CandidateSettings()
     surface = _world_surface(objects[index])
@@ -136,7 +142,7 @@ def find_candidates(
         widest = max(widest, float(closure.width[0]))
         poses = _place_template(pairs, closure, centre_of_mass, extent, settings)
         poses_seen += len(poses.width)
-        found += _clear_candidates(poses, template, closure, hand, points, index, settings)
+        found += _clear_candidates(poses, template, closure, hand, points, index, settings, occlusion)
     if not found and poses_seen == 0 and narrowest < widest - settings.side_room:
         return [], Ungrasped(NoGrasp.NO_ROOM, f"{NoGrasp.NO_ROOM.value}: no finger fits between the plane and what it could press against")
     if not found and poses_seen == 0:
@@ -221,7 +227,14 @@ def _distinct_pairs(pairs: Pairs, score: Float[np.ndarray, " n"]) -> Int[np.ndar
 
 
 def _clear_candidates(
-    poses: _Poses, template: Template, closure: Closure, hand: Hand, points: np.ndarray, index: int, settings: CandidateSettings
+    poses: _Poses,
+    template: Template,
+    closure: Closure,
+    hand: Hand,
+    points: np.ndarray,
+    index: int,
+    settings: CandidateSettings,
+    occlusion: Occlusion | None,
 ) -> list[Candidate]:
     """Of each pose the first opening and depth, if any, at which the hand touches nothing on its way in."""
     found: list[Candidate] = []
@@ -236,12 +249,14 @@ def _clear_candidates(
             tested = np.flatnonzero(above)
             clear = np.zeros(len(above), dtype=bool)
             clear[tested] = _is_clear(pushed[tested], shapes[which[tested]], hand, points, settings)
-            for k in np.flatnonzero(clear):
+            chosen = np.flatnonzero(clear)
+            hidden = _hidden_share(pushed[chosen], shapes[which[chosen]], hand, occlusion)
+            for k, share_hidden in zip(chosen, hidden, strict=True):
                 preshape = template.motors_at(float(shares[k]))
                 grasp = Grasp(
                     hand.name, index, pushed[k], preshape, dict(template.closed), float(poses.width[k]), float("nan"), 0, template.efforts
                 )
-                found.append(Candidate(grasp, template.name, float(poses.score[k])))
+                found.append(Candidate(grasp, template.name, max(0.0, float(poses.score[k] - _HIDDEN * share_hidden))))
             poses, shares = poses[~clear], shares[~clear]
     return found
 
@@ -305,6 +320,19 @@ def _is_clear(
         reach,
         settings.clearance,
     )
+
+
+def _hidden_share(
+    T_world_hand: Float[np.ndarray, "n 4 4"], T_hand_shape: Float[np.ndarray, "n s 4 4"], hand: Hand, occlusion: Occlusion | None
+) -> Float[np.ndarray, " n"]:
+    """Share of the hand, its collision shapes counting alike, that stands in space which the camera did not see; 0 without a camera."""
+    if occlusion is None or len(T_world_hand) == 0:
+        return np.zeros(len(T_world_hand))
+    grid = np.stack(np.meshgrid(*[np.linspace(-1, 1, 4)] * 3, indexing="ij"), axis=-1).reshape(-1, 3)
+    sizes = np.stack([shape.size for shape in hand.kinematics.shapes])
+    T = T_world_hand[:, None] @ T_hand_shape
+    points = np.einsum("nsij,spj->nspi", T[..., :3, :3], grid * sizes[:, None]) + T[..., None, :3, 3]
+    return occlusion.hides(points).mean(axis=(1, 2))
 
 
 def _shape_poses(hand: Hand, template: Template, share: float) -> Float[np.ndarray, "s 4 4"]:

@@ -82,10 +82,12 @@ def play_lift(model: Model, hand: Hand, perceive: Perception, lift: Lifter, sett
     with World() as world, TrialPool(1) as pool:
         table = lay_down(world, model, settings.middle, generator)
         view = photograph(table, generator, f"{model.name}, number {number}", settings.middle, settings.sensor)
-        objects = perceive(view, seed)
+        percept = perceive(view, seed)
+        objects = percept.objects
         if not objects:
             return Lift(number, model.name, "no object was seen", False, None, 0)
-        result = search_grasps(objects, hand, seed=int(generator.integers(2**31)), settings=settings.search, pool=pool)
+        options = {"settings": settings.search, "pool": pool, "occlusion": percept.occlusion}
+        result = search_grasps(objects, hand, seed=int(generator.integers(2**31)), **options)
         if not result.ranked:
             reasons = "; ".join(why.message for _, why in sorted(result.failures.items()))
             return Lift(number, model.name, f"no grasp was found: {reasons}", False, None, 0)

@@ -15,6 +15,7 @@ import numpy as np
 
 from grasp_sim.candidates import Candidate, CandidateSettings, find_candidates, occupied_points
 from grasp_sim.hands import Hand
+from grasp_sim.occlusion import Occlusion
 from grasp_sim.pool import TrialPool
 from grasp_sim.solids import PlacedSolid
 from grasp_sim.trial import GraspOutcome, Physics, Spread, TrialSettings, push_apart, try_grasps
@@ -183,20 +184,23 @@ def search_grasps(
     seed: int = 0,
     settings: SearchSettings | None = None,
     pool: TrialPool | None = None,
+    occlusion: Occlusion | None = None,
     progress: Callable[[int, int], None] | None = None,
 ) -> SearchResult:
     """Grasps of `objects` (all, or those of `indices`) on the plane z = 0 that succeed in simulation, best first.
 
-    `pool` defaults to one process for each core, started and ended here. `progress(done, expected)` is told the number of trials
-    after each. Objects without a grasp are in `failures` with the reason.
+    `pool` defaults to one process for each core, started and ended here. With the image's `occlusion`, of grasps that hold equally
+    often those come first whose hand goes where nothing was hidden. `progress(done, expected)` is told the number of trials after each.
+    Objects without a grasp are in `failures` with the reason.
     """
     if pool is None:
         with TrialPool() as own:
-            return search_grasps(objects, hand, indices=indices, seed=seed, settings=settings, pool=own, progress=progress)
+            options = {"indices": indices, "seed": seed, "settings": settings, "occlusion": occlusion, "progress": progress}
+            return search_grasps(objects, hand, pool=own, **options)
     settings = settings or SearchSettings()
     objects = push_apart(objects)
     search = _Search(objects, hand, seed, settings, pool)
-    found, failures = _find_all(objects, hand, range(len(objects)) if indices is None else indices, seed, settings)
+    found, failures = _find_all(objects, hand, range(len(objects)) if indices is None else indices, seed, settings, occlusion)
     report = _Progress(progress, settings)
     groups = [_interleaved(found)] if settings.together and found else found
     contenders = [[track for track in group if track.successes] for group in _try_once(search, groups, report)]
@@ -237,14 +241,14 @@ class _Progress:
 
 
 def _find_all(
-    objects: Sequence[PlacedSolid], hand: Hand, indices: Iterable[int], seed: int, settings: SearchSettings
+    objects: Sequence[PlacedSolid], hand: Hand, indices: Iterable[int], seed: int, settings: SearchSettings, occlusion: Occlusion | None
 ) -> tuple[list[list[_Track]], dict[int, Ungrasped]]:
     """Candidates of every object that has some, and the reasons of those without."""
     groups, failures = [], {}
     occupied = occupied_points(objects, np.random.default_rng([seed, len(objects)])) if objects else None
+    options = {"count": settings.batch * settings.batches, "settings": settings.candidate, "occupied": occupied, "occlusion": occlusion}
     for index in indices:
         generator = np.random.default_rng([seed, index])
-        options = {"count": settings.batch * settings.batches, "settings": settings.candidate, "occupied": occupied}
         found, why = find_candidates(objects, index, hand, generator, **options)
         if found:
             groups.append([_Track(candidate, number) for number, candidate in enumerate(found)])

@@ -12,13 +12,15 @@ from rich.table import Table
 
 from grasp_sim.engines import ENGINES, check_engine
 from grasp_sim.hands import available_hands, load_hand
+from grasp_sim.occlusion import Occlusion
 from grasp_sim.pool import TrialPool
 from grasp_sim.search import SearchResult, SearchSettings, search_grasps
 from grasp_sim.solids import PlacedSolid, place_scene
 from invgraphics.commands.grasp_pictures import render_grasps, save_picture
+from invgraphics.datasets.frames import load_frame_folder
 from invgraphics.errors import InputError
 from invgraphics.grasp import Grasp, save_search
-from invgraphics.output import load_samples, load_scene
+from invgraphics.output import FRAME_FOLDER, load_samples, load_scene
 
 _ROWS_SHOWN = 12
 
@@ -53,10 +55,13 @@ def run(arguments: argparse.Namespace) -> int:
     if scene.plane is None:
         raise InputError(f"{arguments.out}: the scene has no support plane, on which trials rest; give an image that shows one")
     objects = place_scene(scene, load_samples(arguments.out, scene)[0])
+    frame = load_frame_folder(arguments.out / FRAME_FOLDER).observation
+    occlusion = Occlusion.of(frame.with_camera_pose(scene.camera.T_world_camera))
     indices = _chosen_objects(arguments.object, objects)
     settings = SearchSettings(max_trials=arguments.max_trials, max_seconds=arguments.max_seconds, engine=arguments.engine)
     with TrialPool(arguments.processes) as pool, _show_progress(Console(stderr=True)) as progress:
-        result = search_grasps(objects, hand, indices=indices, seed=arguments.seed, settings=settings, pool=pool, progress=progress)
+        options = {"indices": indices, "seed": arguments.seed, "settings": settings, "occlusion": occlusion, "progress": progress}
+        result = search_grasps(objects, hand, pool=pool, **options)
     save_search(result.grasps, result.failures, arguments.out)
     save_picture(render_grasps(scene, result.grasps, hand), arguments.out / "grasps.png")
     _print_result(Console(highlight=False), result, objects, path)

@@ -9,6 +9,7 @@ import torch
 from jaxtyping import Bool, Float
 
 from grasp_sim.benchmark import closed_or_hull
+from grasp_sim.occlusion import Occlusion
 from grasp_sim.pool import TrialPool
 from grasp_sim.search import SearchResult, SearchSettings, search_grasps
 from grasp_sim.solids import PlacedSolid, build_solid, place_scene
@@ -58,6 +59,8 @@ class Seen:
     """Pixels of each object, to tell afterwards which one it truly was."""
     T_scene_base: Float[np.ndarray, "4 4"]
     """The arm's base in that frame, metres."""
+    occlusion: Occlusion | None = None
+    """What the photograph hides, in that frame; None where nothing is guessed."""
     problem: str = ""
     """Why there are no objects, where that does not mean that the table is clear."""
 
@@ -187,7 +190,8 @@ def _attempt(
         progress(stage, 1.0)
         return Attempt(number, "", Outcome.NOTHING_GRASPABLE, seen.problem, None) if seen.problem else None
     progress(stage, 0.4)
-    found = search_grasps(seen.objects, cell.robot.hand, seed=seed + number, settings=search, pool=pool)
+    options = {"seed": seed + number, "settings": search, "pool": pool, "occlusion": seen.occlusion}
+    found = search_grasps(seen.objects, cell.robot.hand, **options)
     save_search(found.grasps, found.failures, folder)
     progress(stage, 0.7)
     spots = cell.free_spots()
@@ -260,7 +264,8 @@ def perceive_reconstruction(world: World, remaining: Sequence[tuple[int, Toy]], 
         return replace(nothing, problem=str(error))
     save_reconstruction(found, folder / "reconstruction")
     chosen = masks[list(found.mask_indices)].cpu().numpy()
-    return Seen(place_scene(found.scene), chosen, base_in_scene(found.scene, photograph.camera.T_world_camera))
+    occlusion = Occlusion.of(observation.with_camera_pose(found.scene.camera.T_world_camera))
+    return Seen(place_scene(found.scene), chosen, base_in_scene(found.scene, photograph.camera.T_world_camera), occlusion)
 
 
 def perceive_truth(world: World, remaining: Sequence[tuple[int, Toy]], photograph: Photograph, folder: Path, seed: int) -> Seen:

@@ -11,6 +11,7 @@ import torch
 from jaxtyping import Float
 
 from grasp_sim.hands import Hand
+from grasp_sim.occlusion import Occlusion
 from grasp_sim.search import SearchResult, SearchSettings, search_grasps
 from grasp_sim.solids import PlacedSolid, place_scene
 from grasp_sim.world import World
@@ -175,7 +176,9 @@ def _search(
     with stages.stage("solids for physics"):
         solids = place_scene(reconstruction.scene)
     with stages.stage("grasp search") as told:
-        search = search_grasps(solids, hand, seed=seed, settings=settings, progress=lambda done, expected: told(done / expected))
+        observation = reconstruction.observation.with_camera_pose(reconstruction.scene.camera.T_world_camera)
+        options = {"seed": seed, "settings": settings, "occlusion": Occlusion.of(observation)}
+        search = search_grasps(solids, hand, progress=lambda done, expected: told(done / expected), **options)
     return solids, search
 
 

@@ -74,7 +74,7 @@ def test_hulls_of_visible_points_are_where_the_objects_are() -> None:
     with World() as world:
         table = set_table(world, MODELS, Protocol.PACKED, 2, np.random.default_rng(0))
         view = photograph(table, np.random.default_rng(1), "view")
-    hulls = see_hulls(view, 0)
+    hulls = see_hulls(view, 0).objects
     assert [hull.name for hull in hulls] == [item.name for item in view.truth]
     for hull, true in zip(hulls, view.truth, strict=True):
         centre = true.T_world_body[:3, 3]

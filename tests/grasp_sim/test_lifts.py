@@ -1,19 +1,18 @@
 """Single lifts: objects at rest where they are looked for, honest verdicts, resumed where they were interrupted."""
 
 import json
-from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from grasp_sim.benchmark import see_truth
+from grasp_sim.benchmark import Percept, see_truth
 from grasp_sim.clutter import Model, View
 from grasp_sim.hands import load_hand
 from grasp_sim.lifts import Lift, LiftSettings, lay_down, lift_freely, play_lift
 from grasp_sim.search import SearchSettings
-from grasp_sim.solids import PlacedSolid, build_solid
+from grasp_sim.solids import build_solid
 from grasp_sim.world import World
 from invgraphics.cli import main
 from tests.grasp_sim.shapes import make_box
@@ -44,8 +43,8 @@ def test_a_cube_is_lifted() -> None:
     assert lift.predicted is not None
 
 
-def see_nothing(view: View, seed: int) -> Sequence[PlacedSolid]:
-    return []
+def see_nothing(view: View, seed: int) -> Percept:
+    return Percept(())
 
 
 def test_what_is_not_seen_or_does_not_fit_is_told() -> None:

@@ -72,9 +72,10 @@ def _look(models: Sequence[Model], seed: int, number: int) -> View:
 def _time_decision(arguments: argparse.Namespace, view: View, hand: Hand, pool: TrialPool) -> tuple[Sequence[PlacedSolid], dict]:
     """What is perceived, and how long it and the search took: seconds by the clock, and of this process alone."""
     settings = replace(ClutterSettings(Protocol.PILE).search, engine=arguments.engine)
-    objects, seeing = _timed(lambda: PERCEPTIONS[arguments.perception](view, arguments.seed))
-    found, searching = _timed(lambda: search_grasps(objects, hand, seed=arguments.seed, settings=settings, pool=pool))
-    return objects, {
+    percept, seeing = _timed(lambda: PERCEPTIONS[arguments.perception](view, arguments.seed))
+    options = {"seed": arguments.seed, "settings": settings, "pool": pool, "occlusion": percept.occlusion}
+    found, searching = _timed(lambda: search_grasps(percept.objects, hand, **options))
+    return percept.objects, {
         "objects": len(view.truth),
         "perceive": seeing[0],
         "perceive_cpu": seeing[1],
