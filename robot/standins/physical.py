@@ -1,4 +1,7 @@
-"""The bodies behind the stand-ins of arm and hand: one robot in a physics world, so that what the drivers command really lifts things."""
+"""The bodies behind the stand-ins of arm and hand: one robot in a physics world, so that what the drivers command really lifts things.
+
+One clock, that of the arm's cycles: on a computer too busy for the world to keep pace, the hand's lines come later, too.
+"""
 
 import threading
 from collections.abc import Callable, Mapping
@@ -19,6 +22,10 @@ _LOAD_SECONDS = 0.05
 """Over which it is evened out."""
 _SLEEP_AFTER = 6.0
 """Seconds without a new command after which the world's time stands still until the next one: everything has come to rest."""
+_HAND_TICK = 0.01
+"""Seconds of the world between two steps of the hand's controller, however busy the computer is."""
+_PATIENCE = 1.0
+"""Seconds for which the hand's controller waits for them."""
 _LEAST_SPEED = 0.01
 """rad/s, for a motor that is to stand still."""
 
@@ -32,7 +39,12 @@ class PhysicalRobot:
         `on_step` is called after every time step of the world, while no other thread touches it.
         """
         self._world, self._body, self._efforts, self._on_step = world, body, dict(efforts), on_step
-        self._lock = threading.Lock()
+        self._passed = threading.Condition()
+        """Time has passed in the world; also the lock on it."""
+        self._hand_time = 0.0
+        """Of the world, when the hand's controller last took a step, seconds."""
+        self._time = 0.0
+        """Of the world, seconds since the start."""
         self._before: np.ndarray | None = None
         self._drives: dict[str, Drive] = {}
         self._loads = dict.fromkeys(efforts, 0.0)
@@ -43,7 +55,9 @@ class PhysicalRobot:
         """Commands the arm's joints (radians), lets the time pass, and tells where they are then."""
         before = q if self._before is None else self._before
         self._before = q.copy()
-        with self._lock:
+        with self._passed:
+            self._time += seconds
+            self._passed.notify_all()
             self._quiet = self._quiet + seconds if np.array_equal(q, before) else 0.0
             if self._quiet > _SLEEP_AFTER:
                 return self._positions()
@@ -58,8 +72,10 @@ class PhysicalRobot:
             return self._positions()
 
     def advance(self, seconds: float, drives: Mapping[str, Drive]) -> dict[str, MotorState]:
-        """Drives the hand's motors (see `robot.standins.mia.MotorPlant`); the arm's cycles move them."""
-        with self._lock:
+        """Drives the hand's motors (see `robot.standins.mia.MotorPlant`); the arm's cycles move them, and this waits for those."""
+        with self._passed:
+            self._passed.wait_for(lambda: self._time >= self._hand_time + min(seconds, _HAND_TICK), _PATIENCE)
+            self._hand_time = self._time
             if dict(drives) != self._drives:
                 self._drives, self._quiet = dict(drives), 0.0
             states = self._world.joint_states(self._body)

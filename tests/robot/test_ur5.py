@@ -76,7 +76,6 @@ def test_arm_brakes_on_its_path_when_asked_to(bench: Bench) -> None:
     assert bench.driver.follow(plan_motion(q)), "a motion that was broken off is no stop"
 
 
-@on_linux
 @pytest.mark.parametrize(("speed", "seconds"), [(0.1, 0.02), (1.0, 0.2), (3.0, 0.3)])
 def test_slow_motion_brakes_in_less_time(speed: float, seconds: float) -> None:
     line = np.arange(500)[:, None] * np.full(6, speed * CYCLE)
@@ -92,6 +91,7 @@ def test_slow_motion_brakes_in_less_time(speed: float, seconds: float) -> None:
     assert steps.max(initial=0) < speed * CYCLE
 
 
+@on_linux
 def test_controllers_own_motions_arrive(bench: Bench) -> None:
     q_start = bench.driver.joint_positions()
     assert bench.driver.move_joints(q_start + np.array([0.05, 0.0, 0.0, 0.0, 0.0, -0.1]))
