@@ -30,7 +30,7 @@ def write_scene(out: Path, plane: Plane | None = None, size: tuple[float, float,
     camera = Camera(torch.tensor([[50.0, 0.0, 3.0], [0.0, 50.0, 2.0], [0.0, 0.0, 1.0]]), 4, 6, torch.eye(4))
     scene = Scene((item,), (), plane, camera)
     far = torch.full((4, 6), 5.0)
-    observation = Observation(torch.zeros(4, 6, 3), far, far > 0, torch.zeros(1, 4, 6, dtype=torch.bool), camera, "image")
+    observation = Observation(torch.zeros(4, 6, 3), far, far > 0, torch.ones(1, 4, 6, dtype=torch.bool), camera, "image")
     save_reconstruction(Reconstruction(scene, observation, (0,)), out)
 
 
