@@ -74,20 +74,23 @@ class Bin:
         outer = np.array([self.length / 2 + self.wall, self.width / 2 + self.wall])
         return bool(((abs(inside[..., :2]) < outer).all(axis=-1) & (inside[..., 2] < self.height)).any())
 
-    def plates(self) -> tuple[tuple[np.ndarray, np.ndarray], ...]:
-        """Floor and walls, none overlapping: each one's sides and middle, in the bin's frame."""
-        length, width, wall, rise = self.length, self.width, self.wall, self.height - self.wall
-        middle = self.wall + rise / 2
-        across, along = np.array([wall, width + 2 * wall, rise]), np.array([length, wall, rise])
+    def plates(self, margin: float = 0.0) -> tuple[tuple[np.ndarray, np.ndarray], ...]:
+        """Floor and walls, each one's sides and middle, in the bin's frame.
+
+        They do not overlap but by the `margin` (metres) by which the walls are thicker to both sides, and higher.
+        """
+        length, width, wall, rise = self.length, self.width, self.wall, self.height - self.wall + margin
+        middle, thickness = self.wall + rise / 2, wall + 2 * margin
+        across, along = np.array([thickness, width + 2 * (wall + margin), rise]), np.array([length, thickness, rise])
         return (
             (np.array([length + 2 * wall, width + 2 * wall, wall]), np.array([0.0, 0.0, wall / 2])),
             *((across, np.array([side * (length + wall) / 2, 0.0, middle])) for side in (-1, 1)),
             *((along, np.array([0.0, side * (width + wall) / 2, middle])) for side in (-1, 1)),
         )
 
-    def urdf(self) -> str:
-        """A body of one link, its root frame the bin's; to be fixed in the world."""
-        shapes = "".join(_shape(tag, *plate) for plate in self.plates() for tag in ("visual", "collision"))
+    def urdf(self, margin: float = 0.0) -> str:
+        """A body of one link, its root frame the bin's; to be fixed in the world. `margin` as in `plates`."""
+        shapes = "".join(_shape(tag, *plate) for plate in self.plates(margin) for tag in ("visual", "collision"))
         inertial = '<inertial><mass value="0"/><inertia ixx="0" ixy="0" ixz="0" iyy="0" iyz="0" izz="0"/></inertial>'
         robot = ElementTree.fromstring(f'<robot name="bin"><link name="bin">{inertial}{shapes}</link></robot>')
         ElementTree.indent(robot)

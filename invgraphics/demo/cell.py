@@ -33,6 +33,8 @@ FILM_WIDTH, FILM_SECONDS = 320, 0.4
 """Of the film: pixels, and seconds of simulated time between two pictures."""
 _BIN_FRICTION = 0.5
 """Of its floor and walls; the pair's is its product with the object's."""
+_BIN_MARGIN = 0.008
+"""Metres to keep off its walls on top of the clearance, for they are where a person has measured them to be."""
 _CLEARANCE = 0.002
 """Metres between arm or hand and anything but the target; a fingertip may pass that near to the table."""
 
@@ -50,12 +52,12 @@ class RobotCell:
     bin: Bin | None = None
     """What objects are put into; None where they are put on the table."""
 
-    def add_bin_to(self, world: World, T_world_base: Float[np.ndarray, "4 4"]) -> int | None:
-        """Puts the bin into a world, if there is one; its body."""
+    def add_bin_to(self, world: World, T_world_base: Float[np.ndarray, "4 4"], margin: float = 0.0) -> int | None:
+        """Puts the bin into a world, if there is one, its walls thicker by `margin` (metres) to both sides; its body."""
         if self.bin is None:
             return None
         path = self.urdf.parent / "bin.urdf"
-        path.write_text(self.bin.urdf())
+        path.write_text(self.bin.urdf(margin))
         return world.add_urdf(path, T_world_base @ self.bin.T_base_bin, fixed=True, friction=_BIN_FRICTION)
 
     def add_to(self, world: World, T_world_base: Float[np.ndarray, "4 4"]) -> int:
@@ -164,7 +166,7 @@ def open_planning_world(objects: Sequence[PlacedSolid], cell: RobotCell, T_world
         obstacles = {world.add_plane(): "the table"}
         bodies = tuple(world.add_mesh(item.solid, item.T_world_body) for item in objects)
         obstacles |= {body: item.name for body, item in zip(bodies, objects, strict=True)}
-        bin_body = cell.add_bin_to(world, T_world_base)
+        bin_body = cell.add_bin_to(world, T_world_base, _BIN_MARGIN)
         if bin_body is not None:
             obstacles[bin_body] = "the bin"
         robot = cell.add_to(world, T_world_base)

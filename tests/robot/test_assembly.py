@@ -6,9 +6,10 @@ from xml.etree import ElementTree
 import numpy as np
 import pytest
 
+from grasp_sim.hands import load_hand
 from grasp_sim.world import World
 from invgraphics.errors import InputError
-from robot.assembly import MIA_RIGHT_MOUNT, UR5_URDF, HandMount, build_arm_with_hand, load_mount
+from robot.assembly import MIA_RIGHT_MOUNT, MOUNTS, UR5_URDF, HandMount, build_arm_with_hand, load_mount
 from robot.kinematics import JOINT_NAMES, UR5_LIMITS, forward_kinematics
 from robot.simulated import ARM_LINKS
 
@@ -97,6 +98,22 @@ def test_the_mia_points_its_fingers_away_from_the_flange_as_its_maker_mounts_it(
     published[:3, 3] = [0, -0.022566, -0.000111]
     published[:3, :3] = [[0, 1, 0], [0, 0, 1], [1, 0, 0]]  # roll -90, pitch -90 degrees
     np.testing.assert_allclose(T @ published, np.eye(4), atol=1e-8)
+
+
+@pytest.mark.parametrize("share", [0.0, 0.6])
+def test_the_left_hand_sits_as_the_mirror_image_of_the_right_one(share: float) -> None:
+    """Every place that touches, in the flange's frame, mirrored in its x-z plane."""
+    mirrored = []
+    for name in ("mia_right", "mia_left"):
+        hand, mount = load_hand(name), load_mount(MOUNTS[name])
+        T_flange_hand = mount.T_flange_hand @ hand.T_root_hand
+        links = hand.link_poses(hand.template("tridigital").motors_at(share))
+        mirrored.append({key: (T_flange_hand @ links[each.link] @ [*each.position, 1.0])[:3] for key, each in hand.contacts.items()})
+    right, left = mirrored
+    assert right.keys() == left.keys()
+    for key, point in right.items():
+        np.testing.assert_allclose(left[key], point * [1.0, -1.0, 1.0], atol=2e-4, err_msg=key)
+    assert abs(right["thumb_tip"][1]) > 0.01, "the thumb's side tells the hands apart"
 
 
 @pytest.mark.parametrize("rpy", [(0.3, -0.4, 2.0), (0.0, np.pi / 2, 0.7), (1.0, -np.pi / 2, 0.0), (np.pi, 0.2, -np.pi)])

@@ -39,6 +39,17 @@ def test_no_two_plates_overlap() -> None:
         assert (abs(middle_a - middle_b) >= (sides_a + sides_b) / 2 - 1e-12).any()
 
 
+def test_a_margin_makes_the_walls_thicker_to_both_sides_and_higher_and_the_floor_no_thicker() -> None:
+    (floor, _), *walls = CRATE.plates()
+    (same_floor, _), *thicker = CRATE.plates(margin=0.008)
+    np.testing.assert_array_equal(floor, same_floor)
+    for (sides, middle), (more, same) in zip(walls, thicker, strict=True):
+        thin = int(np.argmin(sides))
+        assert more[thin] == pytest.approx(sides[thin] + 0.016)
+        assert same[thin] == pytest.approx(middle[thin])
+        assert same[2] + more[2] / 2 == pytest.approx(CRATE.height + 0.008)
+
+
 def test_what_stands_in_the_way_of_the_bin_meets_it() -> None:
     corner = CRATE.T_base_bin @ np.array([CRATE.length / 2 + 0.004, CRATE.width / 2 + 0.004, 0.02, 1.0])
     assert CRATE.meets(corner[:3])
@@ -108,7 +119,7 @@ def test_the_plan_lets_go_within_the_walls_and_touches_none_of_them(tmp_path: Pa
         planning.pose_hand(chosen.grasp.preshape)
         for q in [*chosen.place.carry.positions[::10], *chosen.place.lower.positions[::10], *chosen.place.retreat.positions[::10]]:
             assert planning.checker.collision(q, ignoring=planning.bodies) is None
-            assert not planning.world.near(planning.robot, body, 0.001)
+            assert not planning.world.near(planning.robot, body, 0.002)
 
 
 def test_a_bin_too_small_for_the_object_is_no_place(tmp_path: Path) -> None:

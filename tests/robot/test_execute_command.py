@@ -143,6 +143,12 @@ def test_the_log_is_told_and_filmed_again(dry_run: tuple[int, Path], capsys: pyt
     [
         (["--robot", "ur5", "--place", "0.2,0.4"], "needs --calibration"),
         (["--robot", "ur5", "--calibration", "CALIBRATION"], "needs --place"),
+        (["--place", "0.2,0.4", "--bin", "0.2,0.4,0.3,0.2,0.06,0"], "two places for one object"),
+        (["--bin", "0.5,0,0.3,0.2,0.06,0"], "would stand where box is"),
+        (["--bin", "0.2,0.4,0.3,0,0.06,0"], "must lie above 0"),
+        (["--hand", "mia_left"], "holds grasps of mia_right, but the arm carries mia_left"),
+        (["--hand-patience", "0.01"], "between 0.1 and 5 seconds"),
+        (["--stale-after", "0"], "between 0.02 and 2 seconds"),
         (["--yes-move-the-robot"], "is for --robot ur5"),
         (["--robot", "ur5", "--calibration", "CALIBRATION", "--place", "0.2,0.4", "--yes-move-the-robot"], "needs --host"),
         (["--speed", "0"], "--speed is 0"),
