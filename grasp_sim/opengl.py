@@ -1,8 +1,10 @@
-"""OpenGL's matrices of a pinhole camera, as PyBullet's renderer takes them."""
+"""OpenGL's matrices of a pinhole camera, as PyBullet's renderer takes them, and its buffers, as it gives them."""
 
 import numpy as np
 from jaxtyping import Float
+from numpy.typing import ArrayLike
 
+from grasp_sim.records import BACKGROUND, Picture
 from invgraphics.camera import Camera
 
 
@@ -27,3 +29,13 @@ def projection_matrix(camera: Camera, near: float, far: float) -> Float[np.ndarr
             [0, 0, -1, 0],
         ]
     )
+
+
+def read_buffers(camera: Camera, near: float, far: float, colour: ArrayLike, depth: ArrayLike, bodies: ArrayLike) -> Picture:
+    """The picture in the colour (RGBA), depth (0 at `near`, 1 at `far`, metres) and segmentation buffers of a camera."""
+    size = (camera.height, camera.width)
+    bodies = np.asarray(bodies, dtype=np.int64).reshape(size)
+    buffer = np.asarray(depth, dtype=np.float64).reshape(size)
+    metres = far * near / (far - (far - near) * buffer)
+    rgb = np.asarray(colour, dtype=np.uint8).reshape(*size, 4)[..., :3]
+    return Picture(np.ascontiguousarray(rgb), np.where(bodies == BACKGROUND, 0.0, metres), bodies)

@@ -14,9 +14,9 @@ import numpy as np
 from jaxtyping import Float
 
 from grasp_sim.drives import Coupling, Drive
-from grasp_sim.opengl import projection_matrix, view_matrix
+from grasp_sim.opengl import projection_matrix, read_buffers, view_matrix
 from grasp_sim.poses import invert_pose, join_pose, split_pose
-from grasp_sim.records import BACKGROUND, Articulation, Contact, JointLimits, JointState, Lighting, Picture
+from grasp_sim.records import Articulation, Contact, JointLimits, JointState, Lighting, Picture
 from grasp_sim.silence import silenced
 from grasp_sim.solids import Polyhedron, Solid, build_solid, describe_obj, object_surface
 from invgraphics.camera import Camera
@@ -496,9 +496,4 @@ class World:
             shadow=int(lighting.shadow),
             renderer=pybullet.ER_TINY_RENDERER,
         )
-        size = (camera.height, camera.width)
-        bodies = np.asarray(bodies, dtype=np.int64).reshape(size)
-        buffer = np.asarray(buffer, dtype=np.float64).reshape(size)
-        depth = far * near / (far - (far - near) * buffer)
-        colour = np.asarray(colour, dtype=np.uint8).reshape(*size, 4)[..., :3]
-        return Picture(np.ascontiguousarray(colour), np.where(bodies == BACKGROUND, 0.0, depth), bodies)
+        return read_buffers(camera, near, far, colour, buffer, bodies)
