@@ -64,7 +64,7 @@ def _default_search() -> SearchSettings:
         together=True,
         trial=TrialSettings(touch_force=0.0),
         spread=Spread(position=0.004),
-        candidate=CandidateSettings(narrowest=0.009, side_room=0.012, clearance=0.005),
+        candidate=CandidateSettings(narrowest=0.009, side_room=0.012, clearance=0.005, plane_clearance=0.0055),
     )
 
 
@@ -179,7 +179,8 @@ def _decide(
     if not objects:
         return "no object was seen"
     usual = CandidateSettings()
-    close = replace(settings, candidate=replace(settings.candidate, side_room=usual.side_room, clearance=usual.clearance))
+    nearer = {"side_room": usual.side_room, "clearance": usual.clearance, "plane_clearance": 0.0025}
+    close = replace(settings, candidate=replace(settings.candidate, **nearer))
     suspects = {k for k, item in enumerate(objects) if any(_is_near(item, place) for place in failed)}
     reasons: dict[int, Ungrasped] = {}
     for indices in (set(range(len(objects))) - suspects, suspects):

@@ -27,6 +27,8 @@ _KINDS = {"box": BOX, "cylinder": CYLINDER, "sphere": SPHERE}
 _DEPTHS = (0.012, 0.004, -0.004, -0.008)
 """Metres by which the hand is pushed further than where its contact points meet the pair; the first that is clear counts."""
 
+_LOOKS_DOWN = 3
+"""How often on its way from open to touching a hand is looked at from below: fingertips move on arcs."""
 _SQUARE = 0.45
 """Share of the score that antipodality makes up."""
 _HIDDEN = 1.0
@@ -59,7 +61,9 @@ class CandidateSettings:
     side_room: float = 0.004
     """Metres by which the hand opens wider than the pair at least, where it cannot open further."""
     clearance: float = 0.002
-    """Metres that the hand keeps from every surface on its way in."""
+    """Metres that the hand keeps from objects on its way in."""
+    plane_clearance: float = 5e-4
+    """Metres that it keeps from the plane, on its way in and while it closes: fingertips all but touch it, for what is thin."""
     pairs_placed: int = 150
     """Best-scored pairs that a template is put on."""
     refined: bool = True
@@ -134,6 +138,7 @@ def find_candidates(
     points = occupied_points(objects, generator) if occupied is None else occupied
     centre_of_mass = (objects[index].T_world_body @ objects[index].solid.T_body_inertial)[:3, 3]
     extent = float(np.ptp(surface.vertices, axis=0).max())
+    felt = Surface(surface)
     found: list[Candidate] = []
     narrowest, poses_seen = float(pairs.width.min()), 0
     widest = 0.0
@@ -142,7 +147,7 @@ def find_candidates(
         widest = max(widest, float(closure.width[0]))
         poses = _place_template(pairs, closure, centre_of_mass, extent, settings)
         poses_seen += len(poses.width)
-        found += _clear_candidates(poses, template, closure, hand, points, index, settings, occlusion)
+        found += _clear_candidates(poses, template, closure, hand, felt, points, index, settings, occlusion)
     if not found and poses_seen == 0 and narrowest < widest - settings.side_room:
         return [], Ungrasped(NoGrasp.NO_ROOM, f"{NoGrasp.NO_ROOM.value}: no finger fits between the plane and what it could press against")
     if not found and poses_seen == 0:
@@ -152,7 +157,7 @@ def find_candidates(
         why = "in every pose the hand would touch the plane or an object on its way in"
         return [], Ungrasped(NoGrasp.NO_ROOM, f"{NoGrasp.NO_ROOM.value}: {why}")
     best = _thinned(found, count, settings)
-    return _refined(best, hand, Surface(surface), points, settings) if settings.refined else best, None
+    return _refined(best, hand, felt, points, settings) if settings.refined else best, None
 
 
 def find_pairs(surface: Polyhedron, settings: CandidateSettings, generator: np.random.Generator) -> Pairs:
@@ -202,7 +207,7 @@ def _place_template(pairs: Pairs, closure: Closure, centre_of_mass: np.ndarray, 
     rotation = np.stack(rotations)
     approach = rotation[..., 2]
     position = centre[:, None] - np.einsum("naij,nj->nai", rotation, np.stack(hand_centres))
-    score = pair_score[chosen][:, None] + 0.2 * np.clip(-approach[..., 2], 0, 1)
+    score = (pair_score - _SQUARE * pairs.quality)[chosen][:, None] + 0.2 * np.clip(-approach[..., 2], 0, 1)
     T = np.zeros((*score.shape, 4, 4))
     T[..., :3, :3], T[..., :3, 3], T[..., 3, 3] = rotation, position, 1
     reachable = approach[..., 2] <= settings.steepest_rise
@@ -231,6 +236,7 @@ def _clear_candidates(
     template: Template,
     closure: Closure,
     hand: Hand,
+    surface: Surface,
     points: np.ndarray,
     index: int,
     settings: CandidateSettings,
@@ -238,25 +244,30 @@ def _clear_candidates(
 ) -> list[Candidate]:
     """Of each pose the first opening and depth, if any, at which the hand touches nothing on its way in."""
     found: list[Candidate] = []
+    rim = 1 / np.sqrt(1 + settings.friction**2)
     for margin in settings.opening_margins:
         shares = np.round(np.interp(-(poses.width + margin), -closure.width, closure.share), 2)
         for depth in _DEPTHS:
             if len(poses.width) == 0:
                 return found
             openings, which = np.unique(shares, return_inverse=True)
-            shapes = np.stack([_shape_poses(hand, template, float(share)) for share in openings])
-            pushed, above = _push(poses.T_world_hand, shapes[which], hand, depth, settings.clearance)
+            touching = np.interp(margin - np.interp(openings, closure.share, closure.width), -closure.width, closure.share)
+            times = np.linspace(openings, touching, _LOOKS_DOWN)
+            closing = np.stack([[_shape_poses(hand, template, float(share)) for share in each] for each in times])
+            shapes = closing[0]
+            pushed, above, raised = _push(poses.T_world_hand, closing[:, which], hand, depth, settings.plane_clearance)
             tested = np.flatnonzero(above)
             clear = np.zeros(len(above), dtype=bool)
             clear[tested] = _is_clear(pushed[tested], shapes[which[tested]], hand, points, settings)
             chosen = np.flatnonzero(clear)
             hidden = _hidden_share(pushed[chosen], shapes[which[chosen]], hand, occlusion)
-            for k, share_hidden in zip(chosen, hidden, strict=True):
-                preshape = template.motors_at(float(shares[k]))
-                grasp = Grasp(
-                    hand.name, index, pushed[k], preshape, dict(template.closed), float(poses.width[k]), float("nan"), 0, template.efforts
-                )
-                found.append(Candidate(grasp, template.name, max(0.0, float(poses.score[k] - _HIDDEN * share_hidden))))
+            square = measure_squareness(Held(raised[chosen], poses.width[chosen]), closure, surface)
+            scores = poses.score[chosen] + _SQUARE * np.clip((square - rim) / (1 - rim), -1, 1) - _HIDDEN * hidden
+            for k, score in zip(chosen, scores, strict=True):
+                width = float(poses.width[k])
+                preshape, closed = template.motors_at(float(shares[k])), template.targets_at(closure.at_width(width)[0])
+                grasp = Grasp(hand.name, index, pushed[k], preshape, closed, width, float("nan"), 0, template.efforts)
+                found.append(Candidate(grasp, template.name, max(0.0, float(score))))
             poses, shares = poses[~clear], shares[~clear]
     return found
 
@@ -274,26 +285,33 @@ def _refined(found: list[Candidate], hand: Hand, surface: Surface, points: np.nd
         better = refine(held, closure, surface)
         gain = measure_squareness(better, closure, surface) - measure_squareness(held, closure, surface)
         shapes = np.stack([_shapes_at(hand, each.grasp.preshape) for each in mine])
-        above = _height_over_plane(better.T_world_hand, shapes, hand) > settings.clearance
+        touching = np.stack([_shape_poses(hand, template, closure.at_width(float(width))[0]) for width in better.width])
+        above = _height_over_plane(better.T_world_hand, np.stack([shapes, touching]), hand) > 0.99 * settings.plane_clearance
         accepted = (gain > 0) & above & _is_clear(better.T_world_hand, shapes, hand, points, settings)
         for k, candidate in enumerate(mine):
             if accepted[k]:
-                grasp = replace(candidate.grasp, T_world_hand=better.T_world_hand[k], width=float(better.width[k]))
+                width = float(better.width[k])
+                closed = template.targets_at(closure.at_width(width)[0])
+                grasp = replace(candidate.grasp, T_world_hand=better.T_world_hand[k], closed=closed, width=width)
                 candidate = replace(candidate, grasp=grasp, score=min(1.0, candidate.score + _SQUARE * float(gain[k]) / (1 - rim)))
             moved.append(candidate)
     return sorted(moved, key=lambda candidate: -candidate.score)
 
 
 def _push(
-    T_world_hand: np.ndarray, T_hand_shape: np.ndarray, hand: Hand, depth: float, clearance: float
-) -> tuple[Float[np.ndarray, "n 4 4"], Bool[np.ndarray, " n"]]:
-    """Hands moved on along their z by `depth`, or less where the plane is nearer; and whether they are above the plane then."""
+    T_world_hand: np.ndarray, T_hand_shape: Float[np.ndarray, "t n s 4 4"], hand: Hand, depth: float, clearance: float
+) -> tuple[Float[np.ndarray, "n 4 4"], Bool[np.ndarray, " n"], Float[np.ndarray, "n 4 4"]]:
+    """Hands moved on along their z by `depth`, or less where the plane is nearer at any of t times; and whether they are above it then.
+
+    The third value is where their contact points touch: those that were pushed further touch the same places higher up on the fingers.
+    """
     sink = -T_world_hand[:, 2, 2]
-    room = _height_over_plane(T_world_hand, T_hand_shape, hand) - clearance - 5e-4
+    room = _height_over_plane(T_world_hand, T_hand_shape, hand) - clearance
     depths = np.where(sink > 0.1, np.minimum(depth, room / np.maximum(sink, 0.1)), depth)
-    pushed = T_world_hand.copy()
+    pushed, raised = T_world_hand.copy(), T_world_hand.copy()
     pushed[:, :3, 3] += depths[:, None] * T_world_hand[:, :3, 2]
-    return pushed, (room - depths * sink > -1e-9) & (depths >= min(_DEPTHS))
+    raised[:, :3, 3] += np.minimum(depths, 0)[:, None] * T_world_hand[:, :3, 2]
+    return pushed, (room - depths * sink > -1e-9) & (depths >= min(_DEPTHS)), raised
 
 
 def _is_clear(
@@ -346,19 +364,19 @@ def _shapes_at(hand: Hand, motors: Mapping[str, float]) -> Float[np.ndarray, "s 
     return np.stack([poses[shape.link] @ shape.T_link_shape for shape in hand.kinematics.shapes])
 
 
-def _height_over_plane(T_world_hand: np.ndarray, T_hand_shape: np.ndarray, hand: Hand) -> Float[np.ndarray, " n"]:
-    """Lowest z of the hand's shapes at each pose, metres."""
-    up = np.einsum("ni,nsij->nsj", T_world_hand[:, 2], T_hand_shape)
+def _height_over_plane(T_world_hand: np.ndarray, T_hand_shape: Float[np.ndarray, "t n s 4 4"], hand: Hand) -> Float[np.ndarray, " n"]:
+    """Lowest z of the hand's shapes at each pose at any of t times, metres."""
+    up = np.einsum("ni,tnsij->tnsj", T_world_hand[:, 2], T_hand_shape)
     lowest = np.full(len(T_world_hand), np.inf)
     for k, shape in enumerate(hand.kinematics.shapes):
-        direction, height = up[:, k, :3], up[:, k, 3]
+        direction, height = up[:, :, k, :3], up[:, :, k, 3]
         if shape.kind == "box":
             extent = np.abs(direction) @ shape.size
         elif shape.kind == "cylinder":
-            extent = shape.size[0] * np.linalg.norm(direction[:, :2], axis=1) + shape.size[2] * np.abs(direction[:, 2])
+            extent = shape.size[0] * np.linalg.norm(direction[..., :2], axis=-1) + shape.size[2] * np.abs(direction[..., 2])
         else:
-            extent = np.full(len(direction), shape.size[0])
-        lowest = np.minimum(lowest, height - extent)
+            extent = shape.size[0]
+        lowest = np.minimum(lowest, (height - extent).min(0))
     return lowest
 
 

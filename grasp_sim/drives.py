@@ -8,6 +8,9 @@ _FULL_LOAD = 0.98
 """Share of the effort limit at which a motor stands still: below 1, so that a saturated servo is felt."""
 _EASING = 0.1
 """Share of the effort limit over which a motor slows down before that."""
+_OVERLOAD = 1.05
+"""Share of the effort limit beyond which its load drives a motor back: gears hold what the motor can no longer move. Without such a
+band the command of a saturated motor trembles, and what is held creeps."""
 _LEAD = 3.0
 """Time steps of full speed by which a motor may lead the slowest of its joints: enough for a servo to give all its force."""
 
@@ -65,8 +68,8 @@ class Drive:
     def advance(self, positions: Mapping[str, float], efforts: Mapping[str, float], time_step: float) -> None:
         """Moves the command on by one time step, as a current-limited gear motor would.
 
-        Near the effort limit the motor slows down, beyond it it gives way. The mechanism is stiff, so the command waits for the slowest
-        joint. `positions` and `efforts` are the joints', by name; efforts add up as seen at the motor, by their powers.
+        Near the effort limit the motor slows down and stalls, well beyond it it gives way. The mechanism is stiff, so the command waits
+        for the slowest joint. `positions` and `efforts` are the joints', by name; efforts add up as seen at the motor, by their powers.
         """
         ahead = self.target - self.command
         towards = math.copysign(1.0, ahead)
@@ -77,5 +80,7 @@ class Drive:
             if slope != 0.0:
                 effort += slope * efforts[name]
                 lag = max(lag, towards * (coupling.position(self.command) - positions[name]) / slope)
-        share = min((_FULL_LOAD - towards * effort / self.effort) / _EASING, _LEAD - lag / largest, 1.0)
+        load = towards * effort / self.effort
+        reserve = max(_FULL_LOAD - load, 0.0) + min(_OVERLOAD - load, 0.0)
+        share = min(reserve / _EASING, _LEAD - lag / largest, 1.0)
         self.command += min(max(ahead, -largest), largest) * max(share, -1.0)

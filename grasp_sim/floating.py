@@ -96,10 +96,12 @@ class FloatingHand:
     def close(self, closing_time: float, stall_time: float, look: Callable[[], None] = lambda: None) -> None:
         """Closes until the motors have stood still for `stall_time`, at the latest 1 s after `closing_time` (s).
 
-        `closing_time` is for the whole way to the closed position, as far as the motors are quick enough. `look` is called every 20 ms.
+        All motors go at one speed, as far as they are quick enough: that at which the longest way to a closed position takes
+        `closing_time`. So one that stops early stands before the others press. `look` is called every 20 ms.
         """
         closed, motors = self.grasp.closed, self.hand.motors
-        speeds = {name: max(abs(closed[name] - self.grasp.preshape[name]) / closing_time, 1e-3) for name in closed}
+        speed = max(1e-3, *(abs(closed[name] - self.grasp.preshape[name]) / closing_time for name in closed))
+        speeds = {name: speed for name in closed}
         self._send(closed, {name: min(speeds[name], motors[name].velocity) for name in closed})
         span = self._every * self.world.time_step
         window = max(1, round(stall_time / span))

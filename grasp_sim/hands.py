@@ -63,10 +63,17 @@ class Template:
     efforts: dict[str, float]
     """Largest effort of a motor while closing, newton metres or newtons, where it is less than the motor's: so that no side overpowers
     the other."""
+    stops: tuple[str, ...] = ()
+    """Motors that stop where they would just touch an object of the expected width; the others press it against what they move."""
 
     def motors_at(self, share: float) -> dict[str, float]:
         """Motor positions at a share of the way from open (0) to closed (1)."""
         return {name: (1 - share) * self.opened[name] + share * self.closed[name] for name in self.opened}
+
+    def targets_at(self, share: float) -> dict[str, float]:
+        """Motor positions to close to around an object that the two sides touch at that share of the way."""
+        touching = self.motors_at(share)
+        return {name: touching[name] if name in self.stops else target for name, target in self.closed.items()}
 
 
 @dataclass(frozen=True)
@@ -81,6 +88,8 @@ class Closure:
     """Midway between the two sides, metres."""
     axis: Float[np.ndarray, "k 3"]
     """Unit, from side a to side b."""
+    radii: tuple[float, float]
+    """How round the two sides are where they touch, metres; 0 for flat pads."""
 
     def at_width(self, width: float) -> tuple[float, Float[np.ndarray, "3"], Float[np.ndarray, "3"]]:
         """Share, centre and axis where the opening is `width` (clamped to what the template reaches)."""
@@ -145,7 +154,10 @@ class Hand:
         start = int(widths.argmax())
         count = int(np.argmin(falling[start:])) + 1
         kept = slice(start, start + count)
-        return Closure(shares[kept], widths[kept], np.array([gap[1] for gap in gaps])[kept], np.array([gap[2] for gap in gaps])[kept])
+        radii = tuple(float(np.mean([self.contacts[name].radius for name in side])) for side in (template.side_a, template.side_b))
+        return Closure(
+            shares[kept], widths[kept], np.array([gap[1] for gap in gaps])[kept], np.array([gap[2] for gap in gaps])[kept], radii
+        )
 
     def _gap(self, template: Template, share: float) -> tuple[float, np.ndarray, np.ndarray]:
         """Width, centre and axis between the two sides' surfaces."""
@@ -211,7 +223,15 @@ def _read_hand(path: Path, entries: dict) -> Hand:
         for name, point in entries["contacts"].items()
     }
     templates = tuple(
-        Template(each["name"], each["open"], each["closed"], tuple(each["side_a"]), tuple(each["side_b"]), each.get("efforts", {}))
+        Template(
+            each["name"],
+            each["open"],
+            each["closed"],
+            tuple(each["side_a"]),
+            tuple(each["side_b"]),
+            each.get("efforts", {}),
+            tuple(each.get("stops", ())),
+        )
         for each in entries["templates"]
     )
     return Hand(
@@ -242,6 +262,8 @@ def _check(path: Path, hand: Hand) -> None:
         motors = template.opened.keys() == template.closed.keys() == hand.motors.keys()
         unknown = template.efforts.keys() - hand.motors.keys()
         wrong += [f"template {template.name}: effort of {name}, which is no motor" for name in sorted(unknown)]
+        unknown = set(template.stops) - hand.motors.keys()
+        wrong += [f"template {template.name}: {name} stops, which is no motor" for name in sorted(unknown)]
         wrong += [] if motors else [f"template {template.name}: it must give every motor, open and closed"]
     if wrong:
         raise InputError(f"{path}: {wrong[0]}")

@@ -97,9 +97,12 @@ def refine(held: Held, closure: Closure, surface: Surface) -> Held:
 
 
 def measure_squareness(held: Held, closure: Closure, surface: Surface) -> Float[np.ndarray, " n"]:
-    """Cosine of the larger angle between the closing axis and the normals at the two contacts."""
+    """Cosine of the larger angle between the closing axis and the normals where the two sides touch: of what is nearest to the centres
+    of round ones, even where these stand higher or lower than the surface would have them."""
+    if len(held.width) == 0:
+        return np.zeros(0)
     a, b, axis = held.contacts(closure)
-    (_, normal_a), (_, normal_b) = surface.measure(a), surface.measure(b)
+    (_, normal_a), (_, normal_b) = surface.measure(a - closure.radii[0] * axis), surface.measure(b + closure.radii[1] * axis)
     return np.minimum(-(normal_a * axis).sum(-1), (normal_b * axis).sum(-1))
 
 

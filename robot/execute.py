@@ -122,7 +122,7 @@ class ExecutionSettings:
     """An object that has moved so far relative to the flange since the hand closed slips, metres."""
     largest_closing: float = 0.25
     """Motors that have all gone on closing by so much since the object stopped them have nothing to hold any more, radians. One alone
-    may: fingers find their places as the weight comes on."""
+    may: fingers find their places as the weight comes on. Those with less than that left to their targets do not count."""
     contact_lag: float = 0.003
     """An object that stays behind so far at the end of a lowering stands on something, metres."""
     contact_range: float = 0.03
@@ -285,7 +285,8 @@ class Grip:
     def __init__(self, arm: Arm, hand: Hand, watch: ObjectWatch, closed: Mapping[str, float], settings: ExecutionSettings):
         """How things stand now is how they should stay."""
         self._arm, self._hand, self._watch, self._settings = arm, hand, watch, settings
-        self._motors = {name: position for name, position in hand.motor_positions().items() if name in closed}
+        positions = {name: position for name, position in hand.motor_positions().items() if name in closed}
+        self._motors = {name: at for name, at in positions.items() if abs(closed[name] - at) > settings.largest_closing}
         self._ways = {name: float(np.sign(closed[name] - position)) for name, position in self._motors.items()}
         self._offset = self._object_in_flange()
         self.reason = ""

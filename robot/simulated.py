@@ -22,7 +22,7 @@ _BRAKING_SECONDS = 0.2
 _FLANGE_LINK = "wrist_3_link"
 """The link that carries the hand."""
 _QUIET_SECONDS = 0.1
-_STILL_SHARE = 0.05
+_STILL_SHARE = 0.1
 """Of the commanded speed, below which a motor stands still."""
 _LEAST_SPEED = 0.01
 """Radians a second, for a motor that has nowhere to go."""
@@ -167,8 +167,8 @@ class SimulatedHand:
     ):
         """`efforts` (N m) and `velocities` (rad/s) are the motors' limits by name.
 
-        A motion is meant to take `seconds` for all motors together, as far as they are quick enough; it ends once they have stood
-        still for 0.1 s, or after `timeout` seconds.
+        All motors start at one speed, as far as they are quick enough: that at which the longest way takes `seconds`. A motion ends once
+        they have stood still for 0.1 s, or after `timeout` seconds.
         """
         self._simulation = simulation
         self._body = body
@@ -190,17 +190,17 @@ class SimulatedHand:
         if unknown:
             raise ValueError(f"the hand has no motor {sorted(unknown)[0]!r}; it has {', '.join(self._efforts)}")
         before = self.motor_positions()
-        speeds = {name: max(abs(target - before[name]) / self._seconds, _LEAST_SPEED) for name, target in targets.items()}
-        speeds = {name: min(speed, self._velocities[name]) for name, speed in speeds.items()}
+        speed = max(_LEAST_SPEED, *(abs(target - before[name]) / self._seconds for name, target in targets.items()))
+        speeds = {name: min(speed, self._velocities[name]) for name in targets}
         self._command(targets, speeds)
         time_step = self._simulation.world.time_step
-        quiet = 0.0
+        window = max(1, round(_QUIET_SECONDS / time_step))
+        seen = [before]
         for _ in range(round(self._timeout / time_step)):
             self._simulation.step()
-            now = self.motor_positions()
-            moving = any(abs(now[name] - before[name]) > _STILL_SHARE * speeds[name] * time_step for name in targets)
-            quiet, before = (0.0 if moving else quiet + time_step), now
-            if quiet >= _QUIET_SECONDS:
+            seen = [*seen[-window:], self.motor_positions()]
+            moved = {name: abs(seen[-1][name] - seen[0][name]) for name in targets}
+            if len(seen) > window and all(moved[name] < _STILL_SHARE * speeds[name] * _QUIET_SECONDS for name in targets):
                 return
 
     def _command(self, targets: Mapping[str, float], speeds: Mapping[str, float]) -> None:
@@ -223,12 +223,23 @@ class SimulatedWatch:
 class WorldCollisionChecker:
     """Places the arm in a world kept for planning and asks what is near."""
 
-    def __init__(self, world: PhysicsWorld, body: int, obstacles: Mapping[int, str], *, margin: float = 0.005):
-        """`obstacles` names the bodies to keep `margin` metres away from. The hand stays as it is posed in the world."""
+    def __init__(
+        self,
+        world: PhysicsWorld,
+        body: int,
+        obstacles: Mapping[int, str],
+        *,
+        margin: float = 0.005,
+        margins: Mapping[int, float] | None = None,
+    ):
+        """`obstacles` names the bodies to keep `margin` metres away from, or what `margins` says by body.
+
+        The hand stays as it is posed in the world.
+        """
         self._world = world
         self._body = body
         self._obstacles = dict(obstacles)
-        self._margin = margin
+        self._margins = dict.fromkeys(obstacles, margin) | dict(margins or {})
         self._carried: tuple[int, np.ndarray, np.ndarray] | None = None
 
     def carry(self, body: int | None, q_grasp: Float[np.ndarray, "6"] | None = None) -> None:
@@ -248,7 +259,7 @@ class WorldCollisionChecker:
         for other, name in self._obstacles.items():
             if other in ignoring:
                 continue
-            for point in self._world.near(self._body, other, self._margin):
+            for point in self._world.near(self._body, other, self._margins[other]):
                 if point.link_a != ARM_LINKS[0]:
                     return f"{point.link_a} and {name}"
         touching = self._carried_collision()
@@ -266,7 +277,7 @@ class WorldCollisionChecker:
         body, T_link_body, _ = self._carried
         self._world.set_pose(body, self._world.link_pose(self._body, _FLANGE_LINK) @ T_link_body)
         for other, name in self._obstacles.items():
-            if other != body and self._world.near(body, other, self._margin):
+            if other != body and self._world.near(body, other, self._margins[other]):
                 return f"what is carried and {name}"
         return None
 

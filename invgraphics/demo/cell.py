@@ -36,7 +36,9 @@ _BIN_FRICTION = 0.5
 _BIN_MARGIN = 0.008
 """Metres to keep off its walls on top of the clearance, for they are where a person has measured them to be."""
 _CLEARANCE = 0.002
-"""Metres between arm or hand and anything but the target; a fingertip may pass that near to the table."""
+"""Metres between arm or hand and anything but the target and the table."""
+_OVER_TABLE = 2e-4
+"""Metres between hand and table: grasps of what is thin bring the fingertips down to it (`CandidateSettings.plane_clearance`)."""
 
 
 @dataclass(frozen=True)
@@ -163,14 +165,17 @@ class PlanningWorld:
 def open_planning_world(objects: Sequence[PlacedSolid], cell: RobotCell, T_world_base: Float[np.ndarray, "4 4"]) -> Iterator[PlanningWorld]:
     """Objects, the plane z = 0, the cell's bin, and the robot at its base, parked."""
     with World() as world:
-        obstacles = {world.add_plane(): "the table"}
+        table = world.add_plane()
+        obstacles = {table: "the table"}
         bodies = tuple(world.add_mesh(item.solid, item.T_world_body) for item in objects)
         obstacles |= {body: item.name for body, item in zip(bodies, objects, strict=True)}
         bin_body = cell.add_bin_to(world, T_world_base, _BIN_MARGIN)
         if bin_body is not None:
             obstacles[bin_body] = "the bin"
         robot = cell.add_to(world, T_world_base)
-        yield PlanningWorld(world, robot, bodies, WorldCollisionChecker(world, robot, obstacles, margin=_CLEARANCE))
+        yield PlanningWorld(
+            world, robot, bodies, WorldCollisionChecker(world, robot, obstacles, margin=_CLEARANCE, margins={table: _OVER_TABLE})
+        )
 
 
 def carry_out(

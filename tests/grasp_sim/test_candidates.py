@@ -6,7 +6,7 @@ import trimesh
 
 from grasp_sim.candidates import CandidateSettings, find_candidates, find_pairs
 from grasp_sim.hands import load_hand
-from grasp_sim.solids import PlacedSolid, Polyhedron
+from grasp_sim.solids import PlacedSolid, Polyhedron, build_solid
 from grasp_sim.world import World
 from invgraphics.geometry.mesh import Mesh, mesh_from_trimesh
 from invgraphics.grasp import NoGrasp
@@ -59,6 +59,30 @@ def test_hands_of_candidates_keep_clear_and_straddle_the_object(name: str) -> No
                 world.set_pose(body, start @ np.linalg.inv(hand.T_root_hand))
                 overlaps = [contact.distance for other in others for contact in world.near(body, other, 0.0)]
                 assert min(overlaps, default=0.0) > -1e-3
+
+
+def test_fingertips_come_down_to_the_table_for_what_is_thin_and_never_reach_into_it() -> None:
+    """A pen that lies: open, half closed and where it touches, no part of the hand is below the plane, by PyBullet's own distances."""
+    hand = load_hand("mia_right")
+    pen = mesh_from_trimesh(trimesh.creation.cylinder(radius=0.008, height=0.14))
+    T = np.eye(4)
+    T[:3, :3], T[2, 3] = np.array([[0.0, 0.0, 1.0], [0.0, 1.0, 0.0], [-1.0, 0.0, 0.0]]), 0.008
+    found, _ = find_candidates([PlacedSolid(build_solid(pen), T, "pen")], 0, hand, np.random.default_rng(0), count=8)
+    with World() as world:
+        plane = world.add_plane()
+        body = world.add_urdf(hand.urdf, np.eye(4), fixed=True)
+        world.couple_joints(body, hand.couplings)
+        lowest = []
+        for candidate in found:
+            grasp = candidate.grasp
+            world.set_pose(body, grasp.T_world_hand @ np.linalg.inv(hand.T_root_hand))
+            closure = hand.closure(hand.template(candidate.template))
+            touching = hand.template(candidate.template).motors_at(closure.at_width(grasp.width)[0])
+            for share in (0.0, 0.5, 1.0):
+                world.set_joint_positions(body, {name: (1 - share) * grasp.preshape[name] + share * touching[name] for name in touching})
+                lowest.append(min(contact.distance for contact in world.near(body, plane, 0.1)))
+    assert min(lowest) > -1e-3
+    assert np.median(lowest) < 4e-3
 
 
 def test_scores_fall_and_neighbours_are_thinned() -> None:

@@ -143,6 +143,18 @@ def test_every_template_closes_steadily(name: str) -> None:
         np.testing.assert_allclose(np.linalg.norm(closure.axis, axis=1), 1, atol=1e-9)
 
 
+def test_the_thumb_stops_where_it_touches_and_the_fingers_press() -> None:
+    hand = load_hand("mia_right")
+    template = hand.template("tridigital")
+    share, _, _ = hand.closure(template).at_width(0.03)
+    targets = template.targets_at(share)
+    assert targets["j_thumb_fle"] == pytest.approx(template.motors_at(share)["j_thumb_fle"])
+    assert targets["j_thumb_fle"] < template.closed["j_thumb_fle"]
+    assert {name: targets[name] for name in ("j_index_fle", "j_mrl_fle")} == {"j_index_fle": 1.25, "j_mrl_fle": 1.25}
+    jaw = load_hand("parallel_jaw").templates[0]
+    assert jaw.targets_at(0.5) == jaw.closed
+
+
 def break_description(tmp_path: Path, change) -> Path:
     entries = json.loads((ASSETS / "parallel_jaw.json").read_text())
     change(entries)
@@ -168,6 +180,7 @@ def test_a_hand_of_ones_own_is_read_from_its_path_or_folder(tmp_path: Path) -> N
         (lambda entries: entries["couplings"][0].update(follower="j9"), "coupling of j9: no such joint"),
         (lambda entries: entries["templates"][0].update(side_a=["middle"]), "template pinch: its sides name a contact"),
         (lambda entries: entries["templates"][0].update(efforts={"j9": 1.0}), "template pinch: effort of j9"),
+        (lambda entries: entries["templates"][0].update(stops=["j9"]), "template pinch: j9 stops"),
         (lambda entries: entries["templates"][0].update(closed={}), "template pinch: it must give every motor"),
         (lambda entries: entries.update(urdf="none.urdf"), "no such URDF file"),
     ],

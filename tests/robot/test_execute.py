@@ -12,7 +12,7 @@ from grasp_sim.hands import Hand, load_hand
 from grasp_sim.world import World
 from invgraphics.geometry.mesh import mesh_from_trimesh
 from robot.assembly import MIA_RIGHT_MOUNT, UR5_URDF, HandMount, build_arm_with_hand, load_mount
-from robot.execute import ExecutionReport, ExecutionSettings, Outcome, Phase, execute_pick
+from robot.execute import ExecutionReport, ExecutionSettings, Grip, Outcome, Phase, execute_pick
 from robot.kinematics import JOINT_NAMES, UR5_LIMITS
 from robot.motion import PickPlan, PickTask, plan_pick
 from robot.simulated import SimulatedHand, SimulatedUR5, SimulatedWatch, Simulation, WorldCollisionChecker
@@ -219,3 +219,24 @@ def test_every_way_to_end_gets_its_own_verdict(robot: ScriptedRobot, outcome: Ou
     report = execute_pick(PickPlan(rest, rest, rest, LIFT), {}, {"thumb": 1.0}, robot, robot, robot)
     assert report.outcome is outcome
     assert outcome.value in report.message
+
+
+class StandingHand(ScriptedRobot):
+    """A hand whose motors stand where they are put."""
+
+    def __init__(self) -> None:
+        super().__init__([0.0])
+        self.motors = {"thumb": 0.4, "index": 0.8}
+
+    def motor_positions(self) -> dict[str, float]:
+        return dict(self.motors)
+
+
+def test_fingers_that_go_on_closing_slip_though_the_thumb_stands_at_its_target() -> None:
+    robot = StandingHand()
+    grip = Grip(robot, robot, robot, {"thumb": 0.4, "index": 1.3}, ExecutionSettings())
+    assert grip.slipped() is None
+    robot.motors["index"] = 1.0
+    assert grip.slipped() is None
+    robot.motors["index"] = 1.1
+    assert "went on closing" in (grip.slipped() or "")
