@@ -31,6 +31,8 @@ class ReconstructionOptions:
     """Objects stand on the support plane: contact, nothing below it, the shadow down to it. Else the plane is only a background."""
     non_penetration: bool = True
     """Objects keep out of each other: completions share the room, cages push neighbours' surfaces out. Else each is fitted by itself."""
+    equilibrium: bool = True
+    """Unseen surfaces are bent until forces can hold the scene still; else what leans has gaps to what carries it."""
     cages: bool = True
     """The chosen completion is fitted to the image through its cage; else it stays as it was completed."""
     second_order: bool = True

@@ -27,6 +27,7 @@ from optim.completion import complete_object
 from optim.ellipsoids import EllipsoidPosterior, fit_ellipsoids
 from optim.evidence import ObjectEvidence, gather_evidence
 from optim.hypotheses import Hypothesis
+from optim.leaning import let_lean
 from optim.mesh_stage import build_cage_surface, build_crop_targets, fit_cage
 from optim.neighbours import separate
 from optim.object_view import ObjectView, view_objects
@@ -202,7 +203,7 @@ def _complete(views: list[ObjectView], generator: np.random.Generator, options: 
 def _fit_cages(
     scene: Scene, views: list[ObjectView], completions: list[Hypothesis], has_plane: bool, options: ReconstructionOptions
 ) -> tuple[Scene, tuple[Mesh, ...], list[StageHistory]]:
-    """Every object's mesh, completed and then fitted to the image through its cage, out of the way of the others; and the cages."""
+    """Every object's mesh: completed, fitted to the image through its cage out of the way of the others, held by them; and the cages."""
     rasterizer = make_rasterizer("auto", threads=1)
     meshes = [Mesh(torch.as_tensor(item.vertices, dtype=scene.camera.K.dtype), torch.as_tensor(item.faces)) for item in completions]
     histories, cages = [], []
@@ -213,6 +214,8 @@ def _fit_cages(
         meshes[k] = mesh.transformed(item.T_world_object)
         cages.append(build_cage_surface(result.values).transformed(item.T_world_object))
         histories.append(replace(result.history, stage=f"cage of {item.name}"))
+    if has_plane and options.equilibrium:
+        meshes = let_lean(meshes, views)
     objects = tuple(
         replace(item, mesh=mesh.transformed(invert(item.T_world_object))) for item, mesh in zip(scene.objects, meshes, strict=True)
     )
