@@ -202,8 +202,7 @@ class MiaHand:
         start = self._counts()
         for attempt in (1, 2):
             since = time.monotonic()
-            for motor, counts in goals.items():
-                self._link.send(position_command(motor, counts, self.settings.percent_of(motor)))
+            self._link.send(*(position_command(motor, counts, self.settings.percent_of(motor)) for motor, counts in goals.items()))
             end = self._wait_until_still(start, goals, since, time.monotonic() + self.settings.heard_seconds)
             idle = self._idle_motors(start, end, goals)
             if not idle:
@@ -233,9 +232,11 @@ class MiaHand:
         `delays` are parts (0 to 1) of the grasp's time for which motors wait.
         """
         _require_motors(rest)
+        commands = []
         for motor, radians in rest.items():
             ends = counts_from_radians(motor, radians), counts_from_radians(motor, closed[motor])
-            self._link.send(grasp_reference_command(grasp, motor, *ends, round(100 * (delays or {}).get(motor, 0.0))))
+            commands.append(grasp_reference_command(grasp, motor, *ends, round(100 * (delays or {}).get(motor, 0.0))))
+        self._link.send(*commands)
 
     def turn(self, speeds: Mapping[str, float]) -> None:
         """Turns motors at speeds (rad/s of the joints that they drive; positive closes) until they are told otherwise.
@@ -244,19 +245,19 @@ class MiaHand:
             ValueError: that is faster than the motor can turn where it stands.
         """
         _require_motors(speeds)
-        counts = self._counts()
+        counts, commands = self._counts(), []
         for motor, speed in speeds.items():
             unit = round(motor_speed(motor, speed, counts[motor]))
             if abs(unit) > SPEED_LIMIT:
                 fastest = joint_speed(motor, SPEED_LIMIT, counts[motor])
                 raise ValueError(f"{motor} cannot turn at {speed:.2f} rad/s; here it does at most {fastest:.2f}")
-            self._link.send(speed_command(motor, unit))
+            commands.append(speed_command(motor, unit))
+        self._link.send(*commands)
 
     def press(self, forces: Mapping[str, int]) -> None:
         """Lets motors close and press with forces (0 to 99, the hand's own unit) until they are told otherwise."""
         _require_motors(forces)
-        for motor, force in forces.items():
-            self._link.send(force_command(motor, force))
+        self._link.send(*(force_command(motor, force) for motor, force in forces.items()))
 
     def stop(self) -> None:
         """Tells every motor to stand still, at once; also after a fault."""

@@ -133,23 +133,24 @@ class MiaLink:
             self._changed.wait_for(lambda: self.failure is not None or self._samples[stream].time > than)
         return self.latest(stream)
 
-    def send(self, command: str) -> None:
-        """Sends a command, and waits for its acknowledgement if the hand gives any."""
+    def send(self, *commands: str) -> None:
+        """Sends commands right after each other, and then waits for their acknowledgements if the hand gives any."""
         self.check()
         with self._changed:
             self._echoes.clear()
-        self._write(command, unless_failed=True)
+        for command in commands:
+            self._write(command, unless_failed=True)
         self.check()
         if not self.acknowledges:
             return
+        seconds = self._limits.acknowledge_seconds
         with self._changed:
-            self._changed.wait_for(lambda: self.failure is not None or self._acknowledged(command), self._limits.acknowledge_seconds)
-            got = self._acknowledged(command)
+            self._changed.wait_for(lambda: self.failure is not None or all(map(self._acknowledged, commands)), seconds)
+            missed = next((command for command in commands if not self._acknowledged(command)), None)
         self.check()
-        if not got:
-            seconds = self._limits.acknowledge_seconds
+        if missed is not None:
             self.fail(
-                StopReason.HAND_SILENT, f"the hand did not acknowledge {command!r} within {seconds:g} s; it may not have understood it"
+                StopReason.HAND_SILENT, f"the hand did not acknowledge {missed!r} within {seconds:g} s; it may not have understood it"
             )
             self.check()
 

@@ -125,6 +125,24 @@ def test_speeds_and_stop(hand, standin):
         hand.turn({"j_mrl_fle": 5.0})
 
 
+def test_where_one_of_several_speeds_is_too_fast_none_is_sent(hand, standin):
+    since = time.monotonic()
+    with pytest.raises(ValueError, match="j_mrl_fle cannot turn"):
+        hand.turn({"j_thumb_fle": 0.3, "j_mrl_fle": 50.0})
+    assert standin.motion_commands(since) == []
+
+
+def test_all_motors_are_told_before_the_first_answer_is_waited_for(standin):
+    """Else a finger would go on pressing on an object that the thumb has let go of already."""
+    with MiaHand(standin.port, MiaSettings(percent=99).patient(1.5)) as hand:
+        standin.inject(MiaFault.DELAYED, 0.6)
+        since = time.monotonic()
+        hand.move_to({"j_thumb_fle": 0.4, "j_mrl_fle": 0.8})
+        told = [when for when, text in standin.received if when > since and text in standin.motion_commands(since)]
+    assert len(told) == 2
+    assert told[1] - told[0] < 0.3
+
+
 def test_pressing_with_a_force(standin):
     standin.plant.block("j_mrl_fle", at=60)
     with MiaHand(standin.port, SETTINGS) as hand:
