@@ -5,7 +5,6 @@ import importlib
 import os
 import re
 import shlex
-import shutil
 import subprocess
 import sys
 import tomllib
@@ -18,6 +17,7 @@ import torch
 from invgraphics.cli import _build_parser
 from invgraphics.datasets import load_frame
 from invgraphics.demo.sample import make_sample
+from tests.invgraphics.tabletop import write_frame
 
 ROOT = Path(__file__).parents[1]
 ROOT_PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", ROOT / "CHANGELOG.md"]
@@ -68,10 +68,10 @@ def test_extras_that_are_named_exist(page):
 
 @pytest.fixture(scope="module")
 def workplace(tmp_path_factory) -> Path:
-    """Where pages are tried: the sample that some of them make, and its frame where the demo would leave one."""
+    """Where pages are tried: the sample that some of them make, and a small frame where the demo would leave one."""
     folder = tmp_path_factory.mktemp("pages")
-    frame, _ = make_sample(folder / "sample")
-    shutil.copytree(frame, folder / "demo_out" / "frame")
+    make_sample(folder / "sample")
+    write_frame(folder / "demo_out" / "frame")
     return folder
 
 
