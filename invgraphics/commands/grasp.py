@@ -1,11 +1,13 @@
 """`invgraphics grasp OUT`: grasps for a reconstructed scene, tried in simulation, ranked by success."""
 
 import argparse
+import math
 from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
@@ -96,9 +98,9 @@ def _show_progress(console: Console) -> Iterator[Callable[[int, int], None]]:
         yield lambda done, expected: bars.update(task, completed=done, total=expected)
 
 
-def _percent(grasp: Grasp) -> str:
+def _describe_success(grasp: Grasp) -> str:
     low, high = grasp.success_interval
-    return f"{100 * grasp.success_rate:.0f} % ({100 * low:.0f}-{100 * high:.0f})"
+    return f"{100 * grasp.success_rate:.0f} % of {grasp.trials} ({100 * low:.0f}-{100 * high:.0f})"
 
 
 def _summarize_failures(result: SearchResult) -> str:
@@ -108,21 +110,7 @@ def _summarize_failures(result: SearchResult) -> str:
 
 def _print_result(console: Console, result: SearchResult, objects: tuple[PlacedSolid, ...], path: Path) -> None:
     if result.ranked:
-        table = Table(title="grasps, best first", title_justify="left")
-        for heading in ("object", "way", "success (95 %)", "trials", "width mm", "x y z mm", "approach"):
-            table.add_column(heading, justify="left" if heading in ("object", "way") else "right")
-        for tried in result.ranked[:_ROWS_SHOWN]:
-            T = tried.grasp.T_world_hand
-            table.add_row(
-                objects[tried.grasp.object_index].name,
-                tried.template,
-                _percent(tried.grasp),
-                str(tried.grasp.trials),
-                f"{1e3 * tried.grasp.width:.0f}",
-                " ".join(f"{1e3 * value:.0f}" for value in T[:3, 3]),
-                " ".join(f"{value:.2f}" for value in T[:3, 2]),
-            )
-        console.print(table)
+        console.print(_build_table(result, objects))
     for index, why in sorted(result.failures.items()):
         console.print(f"no grasp of {objects[index].name}: {why.message}", soft_wrap=True)
     if not result.ranked:
@@ -130,3 +118,23 @@ def _print_result(console: Console, result: SearchResult, objects: tuple[PlacedS
     rate = result.trials / result.seconds
     console.print(f"{len(result.ranked)} grasps from {result.trials} trials in {result.seconds:.1f} s ({rate:.1f} a second)")
     console.print(f"wrote {path} and {path.with_suffix('.png').name}", soft_wrap=True)
+
+
+def _build_table(result: SearchResult, objects: tuple[PlacedSolid, ...]) -> Table:
+    """The best grasps, narrow enough for a terminal of 80 columns."""
+    table = Table(title="grasps, best first", title_justify="left", box=SIMPLE_HEAD)
+    for heading in ("object", "way", "succeeded (95 %)", "width", "x y z", "tilt"):
+        table.add_column(heading, justify="left" if heading in ("object", "way") else "right", no_wrap=True)
+    for tried in result.ranked[:_ROWS_SHOWN]:
+        T = tried.grasp.T_world_hand
+        table.add_row(
+            objects[tried.grasp.object_index].name,
+            tried.template,
+            _describe_success(tried.grasp),
+            f"{1e3 * tried.grasp.width:.0f}",
+            " ".join(f"{1e3 * value:.0f}" for value in T[:3, 3]),
+            f"{math.degrees(math.acos(min(max(-float(T[2, 2]), -1.0), 1.0))):.0f}°",
+        )
+    table.caption = "millimetres; tilt: of the way in from straight down"
+    table.caption_justify = "left"
+    return table

@@ -25,6 +25,7 @@ from invgraphics.metrics import ShapeScores
 from invgraphics.output import CHECKPOINT_FOLDER, check_output_folder, claim_output_folder, save_reconstruction
 from invgraphics.reconstruction import Reconstruction
 from invgraphics.report import write_report
+from invgraphics.report.html import count
 from invgraphics.scene import SceneObject
 from invgraphics.segment import Prompt
 from invgraphics.transforms import invert
@@ -190,7 +191,7 @@ def _score(image: str, result: Reconstruction, seed: int, messages: Console) -> 
 
 def _print_summary(console: Console, result: Reconstruction, scores: list[ObjectResult], out: Path) -> None:
     by_mask = {score.mask_index: score.scores for score in scores if score.scores is not None}
-    table = Table(title=f"{result.observation.name}: {len(result.scene.objects)} objects", title_justify="left")
+    table = Table(title=f"{result.observation.name}: {count(len(result.scene.objects), 'object')}", title_justify="left")
     for heading in ("object", "size mm", "distance m", *(_SCORES.values() if by_mask else ())):
         table.add_column(heading, justify="left" if heading == "object" else "right")
     for index, shape in zip(result.mask_indices, result.scene.objects, strict=True):
@@ -198,7 +199,8 @@ def _print_summary(console: Console, result: Reconstruction, scores: list[Object
     console.print(table)
     stages = ", ".join(f"{stage} {seconds:.1f} s" for stage, seconds in result.seconds.items())
     console.print(f"{sum(result.seconds.values()):.1f} s ({stages}), {result.peak_memory_bytes / 2**30:.2f} GiB", soft_wrap=True)
-    console.print(f"wrote {out}/report.html, scene.json, scene.glb, metrics.json and {len(result.scene.objects)} meshes", soft_wrap=True)
+    meshes = f"{len(result.scene.objects)} mesh" + "es" * (len(result.scene.objects) != 1)
+    console.print(f"wrote {out}/report.html, scene.json, scene.glb, metrics.json and {meshes}", soft_wrap=True)
 
 
 def _describe_shape(shape: SceneObject, result: Reconstruction) -> tuple[str, str]:

@@ -11,7 +11,7 @@ from invgraphics.grasp import Grasp
 from invgraphics.metrics import ShapeScores
 from invgraphics.reconstruction import Reconstruction
 from invgraphics.report.fit import Fit, Pictures, measure_fit
-from invgraphics.report.html import build_page, key_figures
+from invgraphics.report.html import build_page, count, key_figures
 from invgraphics.report.images import Image
 from invgraphics.report.sections import (
     describe_convergence,
@@ -64,7 +64,7 @@ def write_report(
         sections.append(describe_grasps(labels, grasp.grasps, grasp.filmstrip, grasp.outcome, grasp.succeeded, grasp.film, grasp.drawn))
     sections += [describe_convergence(reconstruction.history), describe_timings(reconstruction.seconds, reconstruction.peak_memory_bytes)]
     camera = reconstruction.observation.camera
-    subtitle = f"{camera.width} × {camera.height} pixels · {len(reconstruction.observation.masks)} masks"
+    subtitle = f"{camera.width} × {camera.height} pixels · {count(len(reconstruction.observation.masks), 'mask')}"
     footer = f"invgraphics {__version__} · torch {torch.__version__} · computed on {camera.K.device}"
     path.write_text(build_page(reconstruction.observation.name, subtitle, "".join(sections), footer), encoding="utf-8")
 

@@ -54,7 +54,7 @@ def describe_input(reconstruction: Reconstruction) -> str:
             f"Measured depth; {missing:.1f} % of the pixels have no reading (grey)",
             _bar(sequential_colours(np.linspace(1, 0, 256)[None]), [f"{near:.2f} m", f"{(near + far) / 2:.2f} m", f"{far:.2f} m"]),
         ),
-        figure(encode_png(overlay), f"The {len(observation.masks)} masks, numbered in the order asked for"),
+        figure(encode_png(overlay), f"{count(len(observation.masks), 'mask')}, numbered in the order asked for"),
     ]
     notes = [message(f"Mask {index} gave no object: {reason}.", "bad") for index, reason in sorted(reconstruction.left_out.items())]
     return section("Input", grid(figures, 3), *notes)

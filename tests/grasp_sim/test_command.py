@@ -1,6 +1,7 @@
 """`invgraphics grasp`: from an output folder to grasps.json; bad input in one line."""
 
 import json
+import re
 import shutil
 from pathlib import Path
 
@@ -45,7 +46,13 @@ def test_grasps_are_written_best_first(tmp_path: Path, capsys: pytest.CaptureFix
     assert grasps[0].hand == "parallel_jaw"
     assert 0.035 < grasps[0].width < 0.06
     assert np.linalg.norm(grasps[0].T_world_hand[:2, 3] - [0.1, 0.2]) < 0.06
-    assert "grasps, best first" in capsys.readouterr().out
+    printed = capsys.readouterr().out
+    assert "grasps, best first" in printed
+    best, row = grasps[0], next(line for line in printed.splitlines() if line.split()[:1] == ["box"])
+    place = " ".join(f"{1000 * value:.0f}" for value in best.T_world_hand[:3, 3])
+    tilt = np.degrees(np.arccos(-best.T_world_hand[2, 2]))
+    assert re.split(r"\s{2,}", row.strip())[3:] == [f"{1000 * best.width:.0f}", place, f"{tilt:.0f}°"]
+    assert f"{100 * best.success_rate:.0f} % of {best.trials} (" in row
 
 
 def test_a_hand_from_a_users_folder_grasps(tmp_path: Path) -> None:
