@@ -85,10 +85,7 @@ class Session:
     def _follow(self, out: Path) -> None:
         self.page.tell(_PROMPT.format(out=out))
         while not self._stop.is_set():
-            try:
-                self._look(out)
-            except InputError as error:
-                self.page.tell(f"**{error}**")
+            self._look(out)
             self._stop.wait(_PERIOD)
 
     def start(self, frame: str, boxes: Sequence[Box], out: Path) -> None:
@@ -126,7 +123,13 @@ class Session:
         self._process = None
 
     def _look(self, out: Path) -> None:
-        """Shows what is new."""
+        """Shows what is new, or why it cannot be read."""
+        try:
+            self._show_news(out)
+        except InputError as error:
+            self.page.tell(f"**{error}**")
+
+    def _show_news(self, out: Path) -> None:
         if _written(out) and _written(out) != self._shown.get(out):
             watched, self._seen = self._seen is not None, None
             self.show(out)

@@ -36,8 +36,11 @@ _MARKERS_CM = (
     *((2.95, 36.75), (2.95, 25.55), (2.95, 14.25)),
 )
 """Where the centre of each marker lies on the board: to the right of and below its upper left corner, centimetres (fewsol-toolkit)."""
-_MATLAB_ERRORS = (ValueError, TypeError, LookupError, NotImplementedError, EOFError, OSError, MemoryError, struct.error, zlib.error)
-_MATLAB_ERRORS += (AttributeError, OverflowError, scipy.io.matlab.MatReadError)
+_MATLAB_ERRORS = (
+    *(ValueError, TypeError, LookupError, AttributeError, NotImplementedError, EOFError, OSError, MemoryError, OverflowError),
+    *(struct.error, zlib.error, scipy.io.matlab.MatReadError),
+)
+"""What SciPy raises of files that are damaged."""
 
 
 def is_fewsol(folder: Path) -> bool:
