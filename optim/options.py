@@ -27,6 +27,8 @@ class ReconstructionOptions:
     """Boxes, cylinders, ellipsoids and what lies between are among the hypotheses of the unseen side."""
     symmetry: bool = True
     """Surfaces of revolution are among the hypotheses of the unseen side."""
+    hidden_ends: bool = True
+    """Long objects go on behind what hides one of their ends; else they stop where the image loses sight of them."""
     support: bool = True
     """Objects stand on the support plane: contact, nothing below it, the shadow down to it. Else the plane is only a background."""
     non_penetration: bool = True

@@ -26,6 +26,7 @@ from optim.checkpoint import Checkpoint, StageRunner, compute_key
 from optim.completion import complete_object
 from optim.ellipsoids import EllipsoidPosterior, fit_ellipsoids
 from optim.evidence import ObjectEvidence, gather_evidence
+from optim.hidden_ends import extend_hidden_ends
 from optim.hypotheses import Hypothesis
 from optim.leaning import let_lean
 from optim.mesh_stage import build_cage_surface, build_crop_targets, fit_cage
@@ -197,6 +198,8 @@ def _dress(scene: Scene, appearance: Appearance) -> Scene:
 
 def _complete(views: list[ObjectView], generator: np.random.Generator, options: ReconstructionOptions) -> list[Hypothesis]:
     completions = [complete_object(view, generator, options) for view in views]
+    if options.hidden_ends:
+        completions = [extend_hidden_ends(item, view, generator) for item, view in zip(completions, views, strict=True)]
     return separate(completions, views) if options.non_penetration else completions
 
 
