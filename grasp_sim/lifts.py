@@ -1,7 +1,7 @@
 """Single objects, each in many resting poses: seen once, grasped with the best grasp found, lifted 10 cm and held for 2 s."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 from scipy.spatial.transform import Rotation
@@ -38,6 +38,8 @@ class LiftSettings:
     """Where objects lie about, x and y of the world frame, metres."""
     sensor: Sensor | None = None
     """What the camera makes of the depth; None for the noise of the clutter protocol."""
+    attempts: int = 1
+    """An object that was not lifted is looked at anew and tried again, until so many attempts have been made."""
 
 
 @dataclass(frozen=True)
@@ -54,12 +56,17 @@ class Lift:
     predicted: float | None
     """Success rate of the grasp in the search; None where none was carried out."""
     grasps: int
-    """How many were found."""
+    """How many were found, in the last attempt."""
+    attempts: int = 1
+    """How many were made."""
+    failed: tuple[str, ...] = ()
+    """What came of those before the last, in words."""
 
 
 Lifter = Callable[[Table, Sequence[PlacedSolid], Sequence[Grasp], Hand, LiftSettings, np.random.Generator], tuple[str, bool, Grasp | None]]
 """Carries out one of the grasps (best first), planned on the perceived objects, on the table's only object: what came of it in words,
-whether it was lifted and held, and which grasp it was, if any. A module's function, for it runs in other processes."""
+whether it was lifted and held, and which grasp it was, if any; the hand is taken out of the world. A module's function, for it runs in
+other processes."""
 
 
 def lift_freely(
@@ -72,27 +79,49 @@ def lift_freely(
 ) -> tuple[str, bool, Grasp | None]:
     """A `Lifter` whose hand floats: it comes in, closes, lifts and holds the best grasp as a trial does."""
     (body,) = table.solids
-    outcome = Trial(table.world, [body], body, hand, settings.trial).run(grasps[0], grasps[0].T_world_hand)
+    trial = Trial(table.world, [body], body, hand, settings.trial)
+    outcome = trial.run(grasps[0], grasps[0].T_world_hand)
+    trial.clear()
     return outcome.value, outcome is GraspOutcome.SUCCESS, grasps[0]
 
 
 def play_lift(model: Model, hand: Hand, perceive: Perception, lift: Lifter, settings: LiftSettings, seed: int, number: int) -> Lift:
-    """One lift; the same for the same seed and number."""
+    """One object, tried as often as the settings allow; the same for the same seed and number."""
     generator = np.random.default_rng([seed, number])
+    failed: list[str] = []
     with World() as world, TrialPool(1) as pool:
         table = lay_down(world, model, settings.middle, generator)
-        view = photograph(table, generator, f"{model.name}, number {number}", settings.middle, settings.sensor)
-        percept = perceive(view, seed)
-        objects = percept.objects
-        if not objects:
-            return Lift(number, model.name, "no object was seen", False, None, 0)
-        options = {"settings": settings.search, "pool": pool, "occlusion": percept.occlusion}
-        result = search_grasps(objects, hand, seed=int(generator.integers(2**31)), **options)
-        if not result.ranked:
-            reasons = "; ".join(why.message for _, why in sorted(result.failures.items()))
-            return Lift(number, model.name, f"no grasp was found: {reasons}", False, None, 0)
-        outcome, success, grasp = lift(table, objects, result.grasps, hand, settings, generator)
-    return Lift(number, model.name, outcome, success, grasp and grasp.success_rate, len(result.grasps))
+        while True:
+            played = _try_once(table, hand, perceive, lift, settings, seed, number, generator, pool)
+            if played.success or len(failed) + 1 == settings.attempts:
+                return replace(played, attempts=len(failed) + 1, failed=tuple(failed))
+            failed.append(played.outcome)
+            world.settle(table.solids, max_seconds=2.0)
+
+
+def _try_once(
+    table: Table,
+    hand: Hand,
+    perceive: Perception,
+    lift: Lifter,
+    settings: LiftSettings,
+    seed: int,
+    number: int,
+    generator: np.random.Generator,
+    pool: TrialPool,
+) -> Lift:
+    """One look at the table, and what came of the best grasp that was found upon it."""
+    ((name, _),) = table.solids.values()
+    percept = perceive(photograph(table, generator, f"{name}, number {number}", settings.middle, settings.sensor), seed)
+    if not percept.objects:
+        return Lift(number, name, "no object was seen", False, None, 0)
+    options = {"settings": settings.search, "pool": pool, "occlusion": percept.occlusion}
+    result = search_grasps(percept.objects, hand, seed=int(generator.integers(2**31)), **options)
+    if not result.ranked:
+        reasons = "; ".join(why.message for _, why in sorted(result.failures.items()))
+        return Lift(number, name, f"no grasp was found: {reasons}", False, None, 0)
+    outcome, success, grasp = lift(table, percept.objects, result.grasps, hand, settings, generator)
+    return Lift(number, name, outcome, success, grasp and grasp.success_rate, len(result.grasps))
 
 
 def lay_down(world: World, model: Model, middle: tuple[float, float], generator: np.random.Generator) -> Table:

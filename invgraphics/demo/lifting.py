@@ -42,7 +42,9 @@ def lift_with_arm(
         if selection.grasp is None or selection.plan is None:
             reasons = sorted({unreachable.reason.value for _, unreachable in selection.skipped})
             return f"{Outcome.UNREACHABLE.value}: {'; '.join(reasons)}", False, None
-        twins = make_twins(Simulation(world), cell.add_to(world, np.eye(4)), cell, selection.grasp)
+        robot = cell.add_to(world, np.eye(4))
+        twins = make_twins(Simulation(world), robot, cell, selection.grasp)
         grasp = selection.grasp
         report = execute_pick(selection.plan, grasp.preshape, grasp.closed, twins.arm, twins.hand, SimulatedWatch(world, body))
+        world.remove(robot)
     return report.message, report.outcome is Outcome.HELD, grasp

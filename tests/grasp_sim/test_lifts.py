@@ -47,6 +47,19 @@ def see_nothing(view: View, seed: int) -> Percept:
     return Percept(())
 
 
+def test_what_failed_is_looked_at_and_tried_again() -> None:
+    looks: list[str] = []
+
+    def look_away_once(view: View, seed: int) -> Percept:
+        looks.append(view.observation.name)
+        return see_nothing(view, seed) if len(looks) == 1 else see_truth(view, seed)
+
+    lift = play_lift(CUBE, JAW, look_away_once, lift_freely, replace(QUICK, attempts=3), 0, 3)
+    assert (lift.success, lift.attempts, lift.failed) == (True, 2, ("no object was seen",))
+    never = play_lift(CUBE, JAW, see_nothing, lift_freely, replace(QUICK, attempts=2), 0, 3)
+    assert (never.success, never.attempts, never.failed) == (False, 2, ("no object was seen",))
+
+
 def test_what_is_not_seen_or_does_not_fit_is_told() -> None:
     unseen = play_lift(CUBE, JAW, see_nothing, lift_freely, QUICK, 0, 0)
     assert (unseen.success, unseen.outcome, unseen.predicted) == (False, "no object was seen", None)
@@ -70,7 +83,7 @@ def test_the_command_counts_and_goes_on_where_it_was(
     assert main([*command, "--poses", "2"]) == 0
     assert main([*command, "--poses", "4"]) == 0
     results = json.loads((tmp_path / "out" / "results.json").read_text())
-    assert results["held"] == pytest.approx(75)
+    assert results["held"] == results["held_at_first"] == pytest.approx(75)
     assert results["held_interval"][0] < 75 < results["held_interval"][1]
     assert [each["number"] for each in results["lifts"]] == [0, 1, 2, 3]
     assert "3 / 4" in capsys.readouterr().out

@@ -23,7 +23,7 @@ from invgraphics.output import claim_or_carry_on, write_json
 _PARTS = "rounds"
 """Where a run leaves what a later one goes on from."""
 _UNITS = {"m": 1.0, "mm": 1e-3}
-_COUNTS = ("rounds", "poses", "count", "tables", "processes", "largest")
+_COUNTS = ("rounds", "poses", "count", "attempts", "tables", "processes", "largest")
 """Arguments that must be positive."""
 
 

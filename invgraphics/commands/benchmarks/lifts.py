@@ -43,6 +43,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--count", type=int, default=10, metavar="N", help="objects, drawn from those of the folder (default 10)")
     parser.add_argument("--poses", type=int, default=10, metavar="N", help="of each object (default 10)")
+    parser.add_argument("--attempts", type=int, default=1, metavar="N", help="looks and grasps that an object gets at most (default 1)")
     parser.add_argument("--scale", type=float, default=1.0, metavar="S", help="of the objects (default 1)")
 
 
@@ -51,13 +52,14 @@ def run(arguments: argparse.Namespace) -> int:
     check_counts(arguments)
     check_engine(arguments.engine)
     hand = load_hand(arguments.hand)
-    settings = LiftSettings(sensor=_SENSORS[arguments.noise])
+    settings = LiftSettings(sensor=_SENSORS[arguments.noise], attempts=arguments.attempts)
     settings = replace(settings, search=replace(settings.search, engine=arguments.engine))
     lifter = lift_freely
     if arguments.arm == "ur5":
         check_hand(hand.name)
         settings, lifter = replace(settings, middle=MIDDLE), lift_with_arm
-    done = [Lift(**entries) for entries in begin(arguments, ("perception", "arm", "noise", "count", "scale"))]
+    parts = begin(arguments, ("perception", "arm", "noise", "count", "scale", "attempts"))
+    done = [Lift(**(entries | {"failed": tuple(entries["failed"])})) for entries in parts]
     with TrialPool(arguments.processes) as pool:
         models, notes = read_models(arguments, pool)
         models = [Model(each.name, each.solid.scaled(arguments.scale)) for each in choose_models(models, arguments.count, arguments.seed)]
@@ -75,7 +77,7 @@ def run(arguments: argparse.Namespace) -> int:
 
 
 def _describe(arguments: argparse.Namespace, lifts: Sequence[Lift], notes: dict[str, str]) -> dict:
-    held = sum(each.success for each in lifts)
+    held, at_once = sum(each.success for each in lifts), sum(each.success and each.attempts == 1 for each in lifts)
     return {
         "benchmark": "lifts",
         "hand": arguments.hand,
@@ -84,6 +86,9 @@ def _describe(arguments: argparse.Namespace, lifts: Sequence[Lift], notes: dict[
         "noise": arguments.noise,
         "engine": arguments.engine,
         "seed": arguments.seed,
+        "attempts": arguments.attempts,
+        "held_at_first": 100 * at_once / len(lifts),
+        "held_at_first_interval": [100 * bound for bound in wilson_interval(at_once, len(lifts))],
         "held": 100 * held / len(lifts),
         "held_interval": [100 * bound for bound in wilson_interval(held, len(lifts))],
         "objects_changed": notes,
@@ -93,16 +98,18 @@ def _describe(arguments: argparse.Namespace, lifts: Sequence[Lift], notes: dict[
 
 def _print_result(console: Console, arguments: argparse.Namespace, lifts: Sequence[Lift]) -> None:
     table = Table(title=f"lifts, {arguments.hand}, arm {arguments.arm}, {arguments.perception}", title_justify="left")
-    for heading in ("object", "held", "95 %", "otherwise"):
+    for heading in ("object", "held at first", "95 %", "held", "95 %", "otherwise"):
         table.add_column(heading, justify="left" if heading in ("object", "otherwise") else "right")
-    for name in dict.fromkeys(each.name for each in lifts):
-        mine = [each for each in lifts if each.name == name]
-        others = Counter(each.outcome.split(":")[0] for each in mine if not each.success)
-        table.add_row(
-            name,
-            *describe_ratio([each.success for each in mine]),
-            "; ".join(f"{count} x {outcome}" for outcome, count in others.most_common()),
-        )
-    table.add_row("all", *describe_ratio([each.success for each in lifts]), "")
+    for name in (*dict.fromkeys(each.name for each in lifts), None):
+        mine = [each for each in lifts if name in (each.name, None)]
+        others = Counter(outcome.split(":")[0] for each in mine for outcome in _losses(each))
+        at_first = describe_ratio([each.success and each.attempts == 1 for each in mine])
+        told = "; ".join(f"{count} x {outcome}" for outcome, count in others.most_common())
+        table.add_row(name or "all", *at_first, *describe_ratio([each.success for each in mine]), told)
     console.print(table)
     console.print(f"wrote {arguments.out}/results.json", soft_wrap=True)
+
+
+def _losses(lift: Lift) -> tuple[str, ...]:
+    """What came of every attempt that failed."""
+    return lift.failed if lift.success else (*lift.failed, lift.outcome)
