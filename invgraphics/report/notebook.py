@@ -4,7 +4,11 @@ from importlib.resources import files
 
 from invgraphics.errors import MissingDependencyError
 
-_FRAME = "background: #fff; color: var(--ink); padding: 0 .5rem; section { margin-top: .5rem; } h2 { display: none; }"
+_FRAME = (
+    "background: #fff; color: var(--ink); padding: 0 .5rem; section { margin-top: .5rem; } h2 { display: none; } "
+    "table { table-layout: auto; } td { text-align: left; }"
+)
+"""What differs from a page: no headings; tables as they are in pages, where JupyterLab has its own mind about them."""
 
 
 def dress(*sections: str, width: int | None = None) -> str:
@@ -14,7 +18,8 @@ def dress(*sections: str, width: int | None = None) -> str:
     """
     style = (files("invgraphics.report") / "page.css").read_text().replace(":root {", "& {")
     limit = f" style='max-width: {width}px'" if width is not None else ""
-    return f"<style>.invgraphics {{ {style} {_FRAME} }}</style><div class='invgraphics'{limit}>{''.join(sections)}</div>"
+    # The class twice: its rules must outweigh JupyterLab's own for tables.
+    return f"<style>.invgraphics.invgraphics {{ {style} {_FRAME} }}</style><div class='invgraphics'{limit}>{''.join(sections)}</div>"
 
 
 def show(*sections: str, width: int | None = None) -> None:
