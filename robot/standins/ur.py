@@ -6,6 +6,7 @@ messages that a real controller sends on the script ports are not sent: no clien
 """
 
 import contextlib
+import itertools
 import os
 import queue
 import selectors
@@ -33,6 +34,8 @@ from robot.standins.ur_controller import CYCLE, Controller
 DASHBOARD_PORT = 29999
 SCRIPT_PORTS = (30001, 30002, 30003)
 _GREETING = b"Connected: Universal Robots Dashboard Server\n"
+_ADDRESSES = itertools.count()
+"""One of its own for every stand-in of this process, so that two that start at once do not want the same."""
 _MOST_LATE = 10
 """Cycles by which the clock may lag before it forgets them."""
 
@@ -111,12 +114,17 @@ class URStandIn:
         self._selector.close()
 
     def inject(self, change: Callable[[], None]) -> float:
-        """Applies a change between two cycles; the monotonic time at which it was done."""
-        done = threading.Event()
-        self._requests.put((change, done))
+        """Applies a change between two cycles; the monotonic time just before it was done, by the stand-in's own thread."""
+        done, times = threading.Event(), list[float]()
+
+        def timed() -> None:
+            times.append(time.monotonic())
+            change()
+
+        self._requests.put((timed, done))
         if not done.wait(5.0):
             raise TimeoutError("the stand-in's loop does not run")
-        return time.monotonic()
+        return times[0]
 
     def reset_connections(self, ports: tuple[int, ...] = (RTDE_PORT, DASHBOARD_PORT, *SCRIPT_PORTS)) -> None:
         """Sends a TCP reset on every connection to these ports; to be called through `inject`."""
@@ -265,7 +273,7 @@ class URStandIn:
     def _send(self, client: _Client, data: bytes) -> None:
         try:
             client.socket.sendall(data)
-        except (ConnectionError, OSError):
+        except OSError:
             self._drop(client)
 
     def _drop(self, client: _Client) -> None:
@@ -291,9 +299,9 @@ def _listen(address: str, port: int) -> socket.socket:
 
 def _find_free_address() -> str:
     """A loopback address on whose RTDE port nothing listens."""
-    start = os.getpid() % 200
+    start = os.getpid() % 200 + next(_ADDRESSES)
     for offset in range(250):
-        address = f"127.0.{1 + (start + offset) // 250}.{1 + (start + offset) % 250}"
+        address = f"127.0.{1 + (start + offset) // 250 % 250}.{1 + (start + offset) % 250}"
         with contextlib.suppress(OSError), _listen(address, RTDE_PORT):
             return address
     raise OSError("no loopback address with a free RTDE port was found")

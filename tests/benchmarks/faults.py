@@ -7,10 +7,12 @@ that does other things, too: from the injection to the driver's error, to the la
 """
 
 import argparse
+import os
 import threading
 import time
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
+from datetime import UTC, datetime
 from pathlib import Path
 
 import numpy as np
@@ -72,13 +74,19 @@ def main() -> None:
     parser.add_argument("--markdown", type=Path, help="page to write")
     parser.add_argument("--patient", action="store_true", help="on a busy machine: the arm's state counts as stale after 0.6 s, not 0.1 s")
     arguments = parser.parse_args()
+    started, loads = datetime.now(UTC), [os.getloadavg()[0]]
     rows = [*_arm_rows(arguments.patient), *_hand_rows(), *_interlock_rows(arguments.patient), *_camera_rows()]
+    loads.append(os.getloadavg()[0])
+    minutes = (datetime.now(UTC) - started).total_seconds() / 60
+    conditions = (
+        f"One run of {minutes:.0f} minutes, {started:%Y-%m-%d %H:%M} UTC, load average {loads[0]:.1f} before and {loads[1]:.1f} after"
+    )
     arguments.out.mkdir(parents=True, exist_ok=True)
-    write_json(arguments.out / "faults.json", {**describe_machine(), "rows": [asdict(row) for row in rows]})
+    write_json(arguments.out / "faults.json", {**describe_machine(), "conditions": conditions, "rows": [asdict(row) for row in rows]})
     table = build_table(rows)
     print(table)
     if arguments.markdown:
-        write_markdown(arguments.markdown, "Faults", _explain(rows, arguments.patient), table)
+        write_markdown(arguments.markdown, "Faults", _explain(rows, arguments.patient, conditions), table)
 
 
 def build_table(rows: list[Row]) -> str:
@@ -99,7 +107,7 @@ def build_table(rows: list[Row]) -> str:
     return format_table(header, cells)
 
 
-def _explain(rows: list[Row], patient: bool) -> list[str]:
+def _explain(rows: list[Row], patient: bool, conditions: str) -> list[str]:
     stops = [row for row in rows if row.reason]
     counts = ", ".join(f"{sum(row.device == device for row in rows)} of {device}" for device in dict.fromkeys(row.device for row in rows))
     after = sum(row.commands_after for row in rows)
@@ -110,7 +118,8 @@ def _explain(rows: list[Row], patient: bool) -> list[str]:
         "Times are milliseconds from the injection: to the driver's error, to the last command that moves something (0 where none came "
         "after), to standing still. – is where there is nothing to measure: the fault was there before anything moved, or the device does "
         "not move. An arm whose connection is lost stands at its last setpoint; the controller's own watchdog then ends its program "
-        f"after {'0.7' if patient else '0.1'} s. Wall-clock times on a busy machine with 2 cores; a cycle of the controller is 8 ms."
+        f"after {'0.7' if patient else '0.1'} s. Wall-clock times; a cycle of the controller is 8 ms. {conditions} on {os.cpu_count()} "
+        f"cores; where the driver stopped before the fault because the machine was too busy, that was tried again, up to {_TRIES} times."
         + (" So busy that the state counts as stale after 0.6 s here, in place of the driver's 0.1 s." if patient else ""),
         "Written by `python -m tests.benchmarks.faults --out out/faults --markdown docs/faults.md`; the same faults are tests "
         "(`tests/robot/test_faults.py`, `test_mia_hand.py`, `test_realsense.py`).",

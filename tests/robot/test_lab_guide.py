@@ -3,6 +3,7 @@
 import re
 import shlex
 import shutil
+from importlib import import_module
 from pathlib import Path
 
 import numpy as np
@@ -75,6 +76,17 @@ def test_every_command_is_carried_out_in_turn(laboratory, monkeypatch, capsys):
     assert "acknowledges commands" in out
     assert (folder / "board.pdf").is_file()
     assert (folder / "frame" / "camera.json").is_file()
+
+
+def test_the_arguments_of_the_heavy_commands_are_taken(monkeypatch):
+    """Those commands have tests of their own; here only what the guide gives them."""
+    for words in _commands():
+        if words[0] == "invgraphics" and words[1] in HEAVY:
+            command, taken = import_module(f"invgraphics.commands.{words[1]}"), []
+            monkeypatch.setattr(command, "run", lambda arguments, taken=taken: taken.append(arguments) or 0)
+            assert main(words[1:]) == 0
+            if words[1] == "execute":
+                command._check(taken[0])
 
 
 def test_the_answer_that_is_shown_is_the_answer(laboratory, monkeypatch, capsys):
