@@ -106,7 +106,7 @@ def test_the_robotiq_has_the_published_stroke_and_parallel_pads() -> None:
         np.testing.assert_allclose(poses["left_pad"][:3, :3], poses["base"][:3, :3], atol=1e-12)
 
 
-@pytest.mark.parametrize("name", ["mia_left", "robotiq_2f85"])
+@pytest.mark.parametrize("name", ["mia_left", "mia_right", "robotiq_2f85"])
 def test_every_hand_lifts_a_can_sized_box(name: str) -> None:
     hand = load_hand(name)
     objects = [place(make_box(0.05, 0.055, 0.11))]
