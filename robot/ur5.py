@@ -7,8 +7,10 @@ command. From then on every motion is refused with the first stop's reason, unti
 """
 
 import contextlib
+import re
 import subprocess
 import sys
+import tempfile
 import threading
 import time
 from collections.abc import Callable
@@ -39,6 +41,8 @@ _IDLE_LOG_SECONDS = 0.1
 """Between two states in the log while the arm is told nothing; otherwise every state is in it."""
 _LOOK_SECONDS = 0.01
 """Between two questions to `until`."""
+_EXCEPTION = re.compile(r"\w+(\.\w+)*(Error|Exception)\b")
+"""A traceback's last line; ur-rtde writes lines of its own beside it."""
 _GRACE_SECONDS = 3.0
 """For a broken-off motion to come to rest."""
 
@@ -301,8 +305,9 @@ class _ServoProcess:
         self._logged = 0.0
         self._connection, theirs = Pipe()
         command = [sys.executable, "-m", "robot.ur5_servo", str(theirs.fileno())]
-        quiet = {"stdin": subprocess.DEVNULL, "stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
-        self._process = subprocess.Popen(command, pass_fds=[theirs.fileno()], start_new_session=True, **quiet)
+        self._errors = tempfile.TemporaryFile()  # noqa: SIM115 (closed with the process)
+        streams = {"stdin": subprocess.DEVNULL, "stdout": subprocess.DEVNULL, "stderr": self._errors}
+        self._process = subprocess.Popen(command, pass_fds=[theirs.fileno()], start_new_session=True, **streams)
         theirs.close()
         self._connection.send(settings)
         self._thread = threading.Thread(target=self._listen, args=(self._connection,), daemon=True)
@@ -347,6 +352,7 @@ class _ServoProcess:
             self._process.wait()
         self._thread.join(_GRACE_SECONDS)
         self._connection.close()
+        self._errors.close()
 
     def _listen(self, connection: Connection) -> None:
         try:
@@ -355,7 +361,14 @@ class _ServoProcess:
                     self._hear(connection.recv())
         finally:
             if self.stopped is None:
-                self.stopped = Stopped(StopReason.CONNECTION_LOST, "the servo process has ended without a word")
+                self.stopped = Stopped(StopReason.CONNECTION_LOST, f"the servo process has ended {self._find_error()}")
+
+    def _find_error(self) -> str:
+        """How a process that has ended without having said why broke down."""
+        self._errors.seek(0)
+        lines = self._errors.read().decode(errors="replace").splitlines()
+        error = next((line for line in reversed(lines) if _EXCEPTION.match(line)), None)
+        return "without a word" if error is None else f"by an error of its own: {error}"
 
     def _hear(self, message: object) -> None:
         if isinstance(message, State):

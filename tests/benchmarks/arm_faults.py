@@ -281,7 +281,7 @@ ARM_FAULTS = (
     _fault("program paused on the pendant", StopReason.PROGRAM_STOPPED, inject=lambda bench: bench.controller.pause_program()),
     _fault("state stream falls silent", StopReason.STALE_STREAM, inject=_set_link(silent=True)),
     _fault("state stream repeats itself", StopReason.STALE_STREAM, inject=_freeze),
-    _fault("states arrive 0.3 s late", StopReason.STALE_STREAM, StopReason.LAG, inject=_set_link(delay=0.3)),
+    _fault("states arrive 0.9 s late", StopReason.STALE_STREAM, inject=_set_link(delay=0.9)),
     _fault("every second state is lost", inject=_set_link(drop_every=2)),
     _fault("a state is cut in half", StopReason.BAD_DATA, StopReason.STALE_STREAM, inject=_truncated),
     _fault("a joint position is no number", StopReason.BAD_DATA, inject=_spoilt(_Q_PLACE, _NAN)),

@@ -159,6 +159,22 @@ def test_failing_question_stops_the_arm(bench: Bench) -> None:
     assert bench.driver.joint_positions()[0] < np.pi + 0.12
 
 
+class Bomb:
+    """What no process can read."""
+
+    def __reduce__(self) -> tuple:
+        return getattr, (5, "nothing")
+
+
+@on_linux
+def test_a_servo_process_that_breaks_down_is_told_of_by_its_error(bench: Bench) -> None:
+    bench.driver._servo.send(Bomb())
+    with pytest.raises(MotionStoppedError, match="AttributeError: 'int' object has no attribute 'nothing'") as stop:
+        bench.driver.wait(5.0)
+    assert stop.value.reason is StopReason.CONNECTION_LOST
+    assert motions(bench) == 0
+
+
 @on_linux
 def test_arm_stops_when_the_main_program_dies() -> None:
     pytest.importorskip("rtde_control")
