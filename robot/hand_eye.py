@@ -3,7 +3,8 @@
 Both set-ups are one problem. With the camera on the flange, X is `T_flange_camera`, Y is `T_base_board`, and G of a picture is
 `T_flange_base`; with the camera beside the arm and the board on the flange, X is `T_base_camera`, Y is `T_flange_board`, and G is
 `T_base_flange`. The board is then seen at `T_camera_board = X^-1 G Y`. The start is Shah's closed form (Shah 2013, "Solving the
-robot-world/hand-eye calibration problem using the Kronecker product"); the result minimises what the corners are off in the images.
+robot-world/hand-eye calibration problem using the Kronecker product"), which OpenCV 4 has as `CALIB_ROBOT_WORLD_HAND_EYE_SHAH` and the
+Python module of OpenCV 5 has not; the result minimises what the corners are off in the images.
 """
 
 from collections.abc import Sequence
