@@ -104,14 +104,17 @@ class Grip:
     short: dict[str, float]
     """How far each motor that should have closed further was stopped short of its target, radians by motor."""
     pressing: tuple[str, ...]
-    """Those among them whose current or strain gauges say that they press, and that are not at their open end: nothing is held there."""
+    """Motors whose current or strain gauges say that they press, and that are not at their open end: nothing is held there."""
     force: dict[str, float]
     """Strain gauges by motor, raw, change since `tare`."""
 
     @property
     def holds(self) -> bool:
-        """Whether the thumb and another finger are held apart by something that they press on."""
-        return THUMB in self.pressing and len(self.pressing) >= 2
+        """Whether the thumb presses, and another motor does that was stopped short: by something between the two.
+
+        The thumb may have come to its target: what it is pressed by then is the other finger's doing.
+        """
+        return THUMB in self.pressing and any(motor in self.short for motor in self.pressing if motor != THUMB)
 
 
 class MiaHand:
@@ -269,7 +272,7 @@ class MiaHand:
         counts, forces, currents = self._counts(), self.forces(), self.currents()
         goals = {motor: counts_from_radians(motor, radians) for motor, radians in closed.items()}
         short = [motor for motor in goals if self._is_short(counts[motor], goals[motor])]
-        pressing = tuple(motor for motor in short if self._presses(motor, forces, currents) and not _is_open(motor, counts[motor]))
+        pressing = tuple(motor for motor in goals if self._presses(motor, forces, currents) and not _is_open(motor, counts[motor]))
         distances = {motor: abs(closed[motor] - radians_from_counts(motor, counts[motor])) for motor in short}
         return Grip(distances, pressing, forces)
 

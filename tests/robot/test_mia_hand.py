@@ -9,7 +9,7 @@ import pytest
 
 from invgraphics.errors import InputError, MissingDependencyError
 from robot.execute import Hand
-from robot.mia_conversion import radians_from_counts
+from robot.mia_conversion import counts_from_radians, radians_from_counts
 from robot.mia_hand import MiaHand, MiaSettings
 from robot.mia_link import LinkLimits
 from robot.mia_protocol import MOTORS
@@ -85,6 +85,21 @@ def test_an_empty_hand_holds_nothing_and_a_thumb_alone_neither(standin):
         hand.move_to(CLOSED)
         assert hand.detect_grasp(CLOSED).pressing == ("j_thumb_fle",)
         assert not hand.detect_grasp(CLOSED).holds
+
+
+def test_a_thumb_that_came_to_its_target_holds_what_a_finger_presses_on_it(standin):
+    short_of_it = counts_from_radians("j_thumb_fle", CLOSED["j_thumb_fle"]) - SETTINGS.stopped_short_counts + 2
+    standin.plant.block("j_thumb_fle", at=short_of_it)
+    with MiaHand(standin.port, SETTINGS) as hand:
+        hand.move_to(CLOSED)
+        assert hand.detect_grasp(CLOSED).pressing == ("j_thumb_fle",)
+        assert not hand.detect_grasp(CLOSED).holds, "nothing else presses"
+        hand.move_to(dict.fromkeys(MOTORS, 0.0))
+        standin.plant.block("j_mrl_fle", at=120)
+        hand.move_to(CLOSED)
+        grip = hand.detect_grasp(CLOSED)
+        assert set(grip.short) == {"j_mrl_fle"}
+        assert grip.holds
 
 
 def test_motors_that_press_on_their_open_end_hold_nothing(hand, standin):
