@@ -12,6 +12,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
+from grasp_sim.candidates import CandidateSettings
 from grasp_sim.engines import ENGINES, check_engine
 from grasp_sim.hands import available_hands, load_hand
 from grasp_sim.occlusion import Occlusion
@@ -41,6 +42,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--object", type=int, action="append", metavar="INDEX", help="only this object of the scene, once for each; from 0")
     parser.add_argument("--max-trials", type=int, metavar="N", help="try no more grasps than this")
     parser.add_argument("--max-seconds", type=float, metavar="S", help="stop trying after so long; the result then depends on the machine")
+    parser.add_argument(
+        "--over-table",
+        type=float,
+        default=0.5,
+        metavar="MM",
+        help="millimetres that the hand keeps from the table (default 0.5); more for an arm that does not know its table's height as well",
+    )
     parser.add_argument("--processes", type=int, metavar="N", help="default: one for each core; the result does not depend on it")
     parser.add_argument("--engine", choices=ENGINES, default="pybullet", help="physics engine of the trials (default pybullet)")
     parser.add_argument("--seed", type=int, default=0, help="of every random choice (default 0)")
@@ -60,7 +68,12 @@ def run(arguments: argparse.Namespace) -> int:
     frame = load_frame_folder(arguments.out / FRAME_FOLDER).observation
     occlusion = Occlusion.of(frame.with_camera_pose(scene.camera.T_world_camera))
     indices = _chosen_objects(arguments.object, objects)
-    settings = SearchSettings(max_trials=arguments.max_trials, max_seconds=arguments.max_seconds, engine=arguments.engine)
+    settings = SearchSettings(
+        max_trials=arguments.max_trials,
+        max_seconds=arguments.max_seconds,
+        candidate=CandidateSettings(plane_clearance=1e-3 * arguments.over_table),
+        engine=arguments.engine,
+    )
     with TrialPool(arguments.processes) as pool, _show_progress(Console(stderr=True)) as progress:
         options = {"indices": indices, "seed": arguments.seed, "settings": settings, "occlusion": occlusion, "progress": progress}
         result = search_grasps(objects, hand, pool=pool, **options)
@@ -74,7 +87,7 @@ def _check(arguments: argparse.Namespace, path: Path) -> None:
     """What can be known to be wrong before anything is computed."""
     if path.exists() and not arguments.overwrite:
         raise InputError(f"{path} exists already; give --overwrite to replace it")
-    for name in ("max_trials", "max_seconds", "processes"):
+    for name in ("max_trials", "max_seconds", "over_table", "processes"):
         value = getattr(arguments, name)
         if value is not None and value <= 0:
             raise InputError(f"--{name.replace('_', '-')} is {value}; it must be positive")

@@ -105,6 +105,7 @@ def test_bad_input_is_one_line(tmp_path: Path, capsys: pytest.CaptureFixture) ->
     assert "no hand 'claw'" in complaint([str(out), "--hand", "claw"], capsys)
     assert "--object 3: the scene has 1 objects" in complaint([str(out), "--object", "3"], capsys)
     assert "--max-trials is 0" in complaint([str(out), "--max-trials", "0"], capsys)
+    assert "--over-table is -1.0" in complaint([str(out), "--over-table", "-1"], capsys)
     (out / "grasps.json").write_text("[]")
     assert "give --overwrite" in complaint([str(out)], capsys)
 
