@@ -2,6 +2,7 @@
 
 import json
 import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -212,6 +213,17 @@ def test_recordings_give_the_same_pictures_and_end(tmp_path):
         camera.capture()
         with pytest.raises(InputError, match=r"table\.db3 ends before 3 pictures"):
             camera.capture()
+
+
+def test_a_bag_of_an_older_library_is_read():
+    """`legacy.bag` was recorded from a `CameraStandIn` by pyrealsense2 2.56.5; newer ones write `.db3` only, and read both."""
+    u, v = np.meshgrid(np.arange(64), np.arange(48))
+    with open_recording(Path(__file__).parent / "recordings" / "legacy.bag", RealSenseSettings(frames=3)) as camera:
+        frame = camera.capture()
+    np.testing.assert_array_equal(frame.rgb, np.stack([2 * u, 2 * v, np.full_like(u, 100)], axis=-1))
+    np.testing.assert_allclose(frame.depth, np.where(u < 5, 0.0, 0.3 + 0.0005 * v), atol=0.6e-4)
+    np.testing.assert_allclose(frame.K, [[60.0, 0.0, 31.5], [0.0, 60.0, 23.5], [0.0, 0.0, 1.0]])
+    assert (frame.unit, frame.serial, frame.model) == (pytest.approx(1e-4), "000000000001", "Intel RealSense D405")
 
 
 def test_what_is_no_recording_or_no_camera_is_named(tmp_path):
