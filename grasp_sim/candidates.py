@@ -31,9 +31,8 @@ _LOOKS_DOWN = 3
 """How often on its way from open to touching a hand is looked at from below: fingertips move on arcs."""
 _SQUARE = 0.45
 """Share of the score that antipodality makes up."""
-_HIDDEN = 1.0
-"""What a score loses where the hand would stand wholly in hidden space. A finger behind an object, a sixth of a jaw, costs about as much
-as an approach from the side does."""
+_HIDDEN = 0.3
+"""What a score loses where the hand would stand wholly in hidden space: enough to decide between grasps that are equally good otherwise."""
 _CELL = 0.0015
 """Metres: of several points in one cell of this size one is kept."""
 _CELL_CODE = np.array([1, 1 << 20, 1 << 40])

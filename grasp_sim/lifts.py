@@ -10,10 +10,11 @@ from grasp_sim.benchmark import Perception
 from grasp_sim.clutter import Model, Sensor, Table, photograph
 from grasp_sim.hands import Hand
 from grasp_sim.pool import TrialPool
+from grasp_sim.records import DEFAULT_FRICTION
 from grasp_sim.search import SearchSettings, search_grasps
 from grasp_sim.solids import PlacedSolid
 from grasp_sim.trial import GraspOutcome, Trial, TrialSettings
-from grasp_sim.world import DEFAULT_FRICTION, World
+from grasp_sim.world import World
 from invgraphics.grasp import Grasp
 
 _DROP = 0.02

@@ -16,9 +16,8 @@ from jaxtyping import Float
 
 from grasp_sim.drives import Coupling, Drive
 from grasp_sim.poses import invert_pose, split_pose
-from grasp_sim.records import Contact, JointState
+from grasp_sim.records import DEFAULT_DENSITY, DEFAULT_FRICTION, GRAVITY, Contact, JointState
 from grasp_sim.solids import COLLISION_MARGIN, Solid
-from grasp_sim.world import DEFAULT_DENSITY, DEFAULT_FRICTION, GRAVITY
 
 _LOOK_AHEAD = 1e-3
 """Metres beyond touching at which `near` still sees."""

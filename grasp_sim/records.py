@@ -1,10 +1,16 @@
-"""What a `World` reports: contacts, joint states, pictures; and how it is lit."""
+"""What a `World` reports: contacts, joint states, pictures; how it is lit; and what it takes for granted."""
 
 from dataclasses import dataclass
 
 import numpy as np
 from jaxtyping import Bool, Float, Int, UInt8
 
+GRAVITY = 9.81
+"""Standard acceleration of free fall, m/s^2."""
+DEFAULT_DENSITY = 400.0
+"""kg/m^3: between an empty package and a full one; nothing in an image tells it."""
+DEFAULT_FRICTION = 0.6
+"""Of an object against a hand or a table whose own coefficient is 1 (cardboard, plastic, wood on rubber: 0.5 to 0.9)."""
 BACKGROUND = -1
 """Where a picture shows no body."""
 

@@ -35,7 +35,9 @@ class SearchSettings:
     batch: int = 20
     """Candidates of an object that are tried at once."""
     batches: int = 3
-    """A further batch is tried where none of the last one succeeded, up to so many."""
+    """A further batch is tried where the best finalist so far succeeds less often than `satisfied`, up to so many."""
+    satisfied: float = 0.75
+    """Success rate."""
     finalists: int = 3
     """Candidates of an object that get the most trials."""
     together: bool = False
@@ -203,27 +205,39 @@ def search_grasps(
     found, failures = _find_all(objects, hand, range(len(objects)) if indices is None else indices, seed, settings, occlusion)
     report = _Progress(progress, settings)
     groups = [_interleaved(found)] if settings.together and found else found
-    contenders = [[track for track in group if track.successes] for group in _try_once(search, groups, report)]
-    for keep, target in (*_rounds(settings), *[(settings.finalists, settings.final_trials)] * _LAST_ROUNDS):
-        final = _interleaved([sorted(group, key=lambda track: track.rank, reverse=True)[:keep] for group in contenders])
-        report.expect(sum(max(0, target - len(track.outcomes)) for track in final))
-        for _ in search.run(final, target):
-            report.advance(search.trials)
-    ranked = sorted((track for group in contenders for track in group), key=lambda track: track.rank, reverse=True)
+    for first in range(0, settings.batch * settings.batches, settings.batch):
+        _try_batch(search, [group for group in groups if not _is_satisfied(group, settings)], first, report)
+    ranked = sorted((track for group in groups for track in group if track.successes), key=lambda track: track.rank, reverse=True)
     failures |= _explain([track for group in found for track in group], {track.index for track in ranked})
     return SearchResult(tuple(track.result() for track in ranked), failures, search.trials, time.perf_counter() - search.started)
 
 
-def _try_once(search: _Search, groups: Sequence[list[_Track]], report: "_Progress") -> Sequence[list[_Track]]:
-    """Tries each group's candidates once, a batch at a time, until one of them succeeds. The groups."""
-    size = search.settings.batch
-    for first in range(0, size * search.settings.batches, size):
-        in_vain = [group for group in groups if not any(track.successes for track in group)]
-        batch = _interleaved([group[first : first + size] for group in in_vain])
-        report.expect(len(batch))
-        for _ in search.run(batch, 1):
-            report.advance(search.trials)
-    return groups
+def _try_batch(search: _Search, groups: Sequence[list[_Track]], first: int, report: "_Progress") -> None:
+    """Tries a batch of each group's candidates, from number `first` on, once; and the best of all its candidates so far more often."""
+    settings = search.settings
+    if not any(len(group) > first for group in groups):
+        return
+    _try(search, _interleaved([group[first : first + settings.batch] for group in groups]), 1, report)
+    for keep, target in (*_rounds(settings), *[(settings.finalists, settings.final_trials)] * _LAST_ROUNDS):
+        best = [sorted(filter(_has_succeeded, group), key=lambda track: track.rank, reverse=True)[:keep] for group in groups]
+        _try(search, _interleaved(best), target, report)
+
+
+def _try(search: _Search, tracks: Sequence[_Track], target: int, report: "_Progress") -> None:
+    """Gives each track its trials up to `target`."""
+    report.expect(sum(max(0, target - len(track.outcomes)) for track in tracks))
+    for _ in search.run(tracks, target):
+        report.advance(search.trials)
+
+
+def _has_succeeded(track: _Track) -> bool:
+    return track.successes > 0
+
+
+def _is_satisfied(group: Sequence[_Track], settings: SearchSettings) -> bool:
+    """Whether one of the candidates has all its trials and succeeded often enough."""
+    done = [track for track in group if len(track.outcomes) >= settings.final_trials]
+    return any(track.successes >= settings.satisfied * len(track.outcomes) for track in done)
 
 
 class _Progress:

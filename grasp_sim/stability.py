@@ -5,8 +5,9 @@ from dataclasses import dataclass
 import numpy as np
 
 from grasp_sim.poses import angle_between
+from grasp_sim.records import DEFAULT_FRICTION
 from grasp_sim.solids import build_solid, object_surface
-from grasp_sim.world import DEFAULT_FRICTION, World
+from grasp_sim.world import World
 from invgraphics.scene import Scene, SceneObject
 
 _LEAST_SECONDS = 1.0

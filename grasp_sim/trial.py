@@ -15,8 +15,9 @@ from scipy.spatial.transform import Rotation
 from grasp_sim.engines import TrialWorld, make_world
 from grasp_sim.floating import FloatingHand
 from grasp_sim.hands import Hand
+from grasp_sim.records import DEFAULT_DENSITY, DEFAULT_FRICTION
 from grasp_sim.solids import PlacedSolid
-from grasp_sim.world import DEFAULT_DENSITY, DEFAULT_FRICTION, World
+from grasp_sim.world import World
 from invgraphics.grasp import Grasp
 
 _HOLD_LOOKS = 0.1

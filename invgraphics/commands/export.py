@@ -5,8 +5,8 @@ from collections.abc import Callable
 from pathlib import Path
 
 from grasp_sim.hands import load_hand
+from grasp_sim.records import DEFAULT_DENSITY, DEFAULT_FRICTION
 from grasp_sim.solids import build_solid
-from grasp_sim.world import DEFAULT_DENSITY, DEFAULT_FRICTION
 from invgraphics.errors import InputError
 from invgraphics.exports.bodies import ConvexPiece, RigidBody, SimulatedScene
 from invgraphics.exports.grasp_poses import write_grasp_poses

@@ -10,8 +10,8 @@ import torch
 from jaxtyping import Bool, Float, Int, UInt8, UInt16
 from scipy.spatial.transform import Rotation
 
-from grasp_sim.records import Lighting
-from grasp_sim.world import DEFAULT_FRICTION, World
+from grasp_sim.records import DEFAULT_FRICTION, Lighting
+from grasp_sim.world import World
 from invgraphics.camera import Camera
 from invgraphics.demo.sensor import StereoNoise, add_colour_noise, add_depth_noise
 from invgraphics.demo.toys import Toy

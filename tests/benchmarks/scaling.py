@@ -17,7 +17,8 @@ import numpy as np
 import torch
 from scipy.spatial.transform import Rotation
 
-from grasp_sim.world import DEFAULT_FRICTION, World
+from grasp_sim.records import DEFAULT_FRICTION
+from grasp_sim.world import World
 from invgraphics.commands.executors import describe_machine
 from invgraphics.datasets.checks import make_disjoint
 from invgraphics.demo.table import TABLE_COLOUR, Photograph, place_camera, take_photograph

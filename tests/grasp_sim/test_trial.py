@@ -7,7 +7,7 @@ from scipy.spatial.transform import Rotation
 from grasp_sim.candidates import find_candidates
 from grasp_sim.hands import load_hand
 from grasp_sim.solids import PlacedSolid
-from grasp_sim.trial import GraspOutcome, Physics, Spread, TrialSettings, push_apart, try_grasp
+from grasp_sim.trial import GraspOutcome, Physics, Spread, TrialSettings, push_apart, try_grasp, try_grasps
 from invgraphics.grasp import Grasp
 from tests.grasp_sim.shapes import make_box, place, translation
 
@@ -24,6 +24,16 @@ def from_above(x: float, y: float, z: float, opening: float = 0.06) -> Grasp:
 
 def test_a_box_taken_in_the_middle_is_lifted_and_held() -> None:
     assert try_grasp([place(make_box(0.04, 0.04, 0.08))], from_above(0, 0, 0.05), JAW) == GraspOutcome.SUCCESS
+
+
+def test_flat_fingers_do_not_sink_into_flat_faces() -> None:
+    """Where Bullet kept one contact point of a face, one in eight of these let the box slip out sideways."""
+    box = [place(make_box(0.04, 0.05, 0.08))]
+    grasps = [from_above(0, y, z, 0.0696) for y in np.arange(-0.003, 0.003, 0.0011) for z in (0.042, 0.044, 0.046, 0.048)]
+    for grasp in grasps:
+        grasp.T_world_hand[:3, :3] = [[0, -1, 0], [-1, 0, 0], [0, 0, -1]]
+    outcomes = try_grasps(box, JAW, [(grasp, Physics()) for grasp in grasps])
+    assert outcomes == [GraspOutcome.SUCCESS] * len(grasps)
 
 
 def test_closing_beside_the_object_touches_nothing() -> None:

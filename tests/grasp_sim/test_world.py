@@ -9,8 +9,9 @@ import torch
 from scipy.spatial.transform import Rotation
 
 from grasp_sim.drives import Coupling
+from grasp_sim.records import GRAVITY
 from grasp_sim.solids import build_solid
-from grasp_sim.world import GRAVITY, World
+from grasp_sim.world import World
 from invgraphics.geometry.mesh import Mesh
 from tests.grasp_sim.shapes import look_at, make_bowl, make_box, place, translation
 
