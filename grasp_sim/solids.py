@@ -94,7 +94,7 @@ class PlacedSolid:
 
     def hulled(self) -> "PlacedSolid":
         """The object as its convex hull, without other shapes."""
-        hull = ConvexHull(self.solid.coarse.vertices)
+        hull = find_hull(self.solid.coarse.vertices)
         faces = np.unique(_outward(hull), return_inverse=True)[1].reshape(-1, 3)
         mesh = Mesh(torch.tensor(hull.points[np.sort(hull.vertices)]), torch.tensor(faces))
         return replace(self, solid=build_solid(mesh), samples=())
@@ -178,10 +178,19 @@ def _is_sliver(hull: Manifold) -> bool:
 def _collision_piece(hull: Manifold, margin: float) -> Polyhedron:
     """A hull as an engine shall have it: few corners, none of which with the engine's margin (m) around it leaves the hull."""
     points = _thinned(_inset(_polyhedron(hull).vertices, margin))
-    found = ConvexHull(points)
+    found = find_hull(points)
     order = np.full(len(points), -1)
     order[found.vertices] = np.arange(len(found.vertices))
     return Polyhedron(points[found.vertices], order[_outward(found)])
+
+
+def find_hull(points: Float[np.ndarray, "n 3"]) -> ConvexHull:
+    """The convex hull of points, metres.
+
+    Where many lie nearly in one plane, faces come out wider than rounding explains, by 1e-12 m or so: too little to mind, but Qhull fails
+    unless it is told so (Q12).
+    """
+    return ConvexHull(points, qhull_options="Qt Q12")
 
 
 def _outward(hull: ConvexHull) -> Int[np.ndarray, "f 3"]:
@@ -203,7 +212,7 @@ def _thinned(points: Float[np.ndarray, "n 3"]) -> Float[np.ndarray, "m 3"]:
     directions = np.concatenate([np.eye(3), -np.eye(3), _CORNERS, -_CORNERS])
     chosen = list(dict.fromkeys((points @ directions.T).argmax(0).tolist()))
     while len(chosen) < _MAX_PIECE_VERTICES:
-        equations = ConvexHull(points[chosen]).equations
+        equations = find_hull(points[chosen]).equations
         outside = points @ equations[:, :3].T + equations[:, 3]
         furthest = outside.argmax(0)
         furthest = furthest[np.argsort(-outside.max(0), kind="stable")]
@@ -216,7 +225,7 @@ def _thinned(points: Float[np.ndarray, "n 3"]) -> Float[np.ndarray, "m 3"]:
 
 def _inset(points: Float[np.ndarray, "n 3"], margin: float) -> Float[np.ndarray, "m 3"]:
     """Corners of the polyhedron whose faces lie `margin` further in; less, where the polyhedron is too thin for that."""
-    equations = ConvexHull(points).equations
+    equations = find_hull(points).equations
     centre = points.mean(0)
     depth = float(-(equations[:, :3] @ centre + equations[:, 3]).max())
     if depth < _THINNEST:

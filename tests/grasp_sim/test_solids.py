@@ -1,5 +1,7 @@
 """Convex pieces and mass properties against shapes whose truth is known."""
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 import torch
@@ -8,7 +10,7 @@ from jaxtyping import Float
 from manifold3d import Manifold
 
 from grasp_sim.convex import decompose, simplify, solid_from_surface
-from grasp_sim.solids import Polyhedron, _inset, _is_sliver, build_solid, object_surface, place_scene
+from grasp_sim.solids import Polyhedron, _inset, _is_sliver, build_solid, find_hull, object_surface, place_scene
 from invgraphics.camera import Camera
 from invgraphics.errors import InputError
 from invgraphics.geometry.mesh import Mesh, mesh_from_trimesh
@@ -113,3 +115,11 @@ def test_a_scaled_solid_is_the_solid_of_the_scaled_mesh() -> None:
     np.testing.assert_allclose(np.ptp(scaled.vertices, axis=0), np.ptp(built.vertices, axis=0))
     for one, other in zip(scaled.pieces, built.pieces, strict=True):
         np.testing.assert_allclose(np.ptp(one.vertices, axis=0), np.ptp(other.vertices, axis=0), atol=5e-4)
+
+
+def test_corners_nearly_in_one_plane_have_a_hull() -> None:
+    """Those of a piece of the demo's teddy, of which Qhull's usual options make an error and `export --format mjcf` made a traceback."""
+    points = np.load(Path(__file__).parent / "nearly_flat_corners.npy")
+    hull = find_hull(points)
+    assert (points @ hull.equations[:, :3].T + hull.equations[:, 3]).max() < 1e-11
+    assert hull.volume == pytest.approx(trimesh.convex.convex_hull(points, qhull_options="QJ").volume, rel=1e-6)
