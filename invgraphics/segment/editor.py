@@ -13,6 +13,7 @@ from torch import Tensor
 from invgraphics.errors import InputError
 from invgraphics.observation import Observation
 from invgraphics.segment.clicks import Prompt, PromptSegmenter
+from invgraphics.segment.refine import find_boxes
 
 Number = float | int
 MOST_OBJECTS = 255
@@ -132,7 +133,7 @@ class MaskEditor:
     def _segment(self, index: int, prompt: Prompt) -> None:
         """With a prompt that marks nothing on the object (its mask came with the image), what was known of it stands in for a box."""
         item = self.objects[index]
-        asked = prompt if prompt else replace(prompt, box=_find_box(item.mask))
+        asked = prompt if prompt else replace(prompt, box=tuple(find_boxes(item.mask[None])[0].tolist()))
         segmented = self.segmenter.segment_prompt(self.observation, asked)
         self._change(index, replace(item, prompt=asked, segmented=segmented))
 
@@ -155,8 +156,3 @@ class MaskEditor:
     def _tell(self) -> None:
         for listener in self._listeners:
             listener()
-
-
-def _find_box(mask: Bool[Tensor, "h w"]) -> tuple[float, float, float, float]:
-    rows, columns = torch.nonzero(mask, as_tuple=True)
-    return float(columns.min()), float(rows.min()), float(columns.max() + 1), float(rows.max() + 1)
