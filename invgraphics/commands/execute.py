@@ -30,6 +30,7 @@ from robot.stops import MotionStoppedError
 from robot.ur5 import UR5
 
 FLAG = "--yes-move-the-robot"
+_HAND_PERCENT = {"ur5": 40, "sim": 99}
 _WORKSPACE = (-0.95, 0.95, -0.95, 0.95, -0.05, 1.15)
 
 
@@ -80,7 +81,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--host", metavar="ADDRESS", help="of the UR5's controller")
     parser.add_argument("--hand", choices=sorted(MOUNTS), default=HAND, help=f"what the arm carries (default {HAND})")
     parser.add_argument("--hand-port", default="/dev/ttyUSB0", metavar="PORT", help="of the Mia hand (default /dev/ttyUSB0)")
-    parser.add_argument("--hand-percent", type=int, default=40, metavar="PERCENT", help="of the hand's speed and force (default 40)")
+    parser.add_argument(
+        "--hand-percent",
+        type=int,
+        metavar="PERCENT",
+        help="of the hand's speed and force, 10 to 99, in the rehearsal, too (default 40 with --robot ur5, else 99)",
+    )
     parser.add_argument(
         "--hand-patience",
         type=float,
@@ -132,8 +138,7 @@ def _execute(arguments: argparse.Namespace, folder: Path, log: RobotLog, console
             if arguments.robot == "ur5":
                 console.print(f"dry run: nothing has moved; give {FLAG} to let the UR5 do this", style="bold")
             return 0
-        line = arguments.hand_port, arguments.hand_percent, arguments.hand_patience
-        hand = stack.enter_context(connect_hand(setup, plan, *line, log))
+        hand = stack.enter_context(connect_hand(setup, plan, arguments.hand_port, arguments.hand_patience, log))
         return _move(setup, plan, Machine(arm, hand), arguments.countdown, log, console)
 
 
@@ -189,6 +194,7 @@ def _load_setup(arguments: argparse.Namespace, folder: Path, q_home: Float[np.nd
         calibration=arguments.calibration,
         q_picture=None if arguments.picture_joints is None else np.radians(arguments.picture_joints),
         hand=arguments.hand,
+        hand_percent=arguments.hand_percent or _HAND_PERCENT[arguments.robot],
         object_index=arguments.object,
         spots=SPOTS if arguments.place is None else tuple(np.array(place) for place in arguments.place),
         bin=_read_bin(arguments),
@@ -206,9 +212,11 @@ def _read_bin(arguments: argparse.Namespace) -> Bin | None:
 
 def _check(arguments: argparse.Namespace) -> None:
     """What can be known to be wrong before anything is computed."""
-    for name, highest in (("speed", 100.0), ("tool_speed", 1000.0), ("hand_percent", 99), ("rehearsals", 100)):
+    for name, highest in (("speed", 100.0), ("tool_speed", 1000.0), ("rehearsals", 100)):
         if not 0 < getattr(arguments, name) <= highest:
             raise InputError(f"--{name.replace('_', '-')} is {getattr(arguments, name):g}; it must lie above 0 and at most at {highest:g}")
+    if arguments.hand_percent is not None and not 10 <= arguments.hand_percent <= 99:
+        raise InputError(f"--hand-percent is {arguments.hand_percent}; it must lie between 10 and 99")
     for name, lowest, highest in (("stale_after", 0.02, 2.0), ("hand_patience", 0.1, 5.0)):
         if not lowest <= getattr(arguments, name) <= highest:
             what = f"--{name.replace('_', '-')} is {getattr(arguments, name):g}"

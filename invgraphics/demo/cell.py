@@ -214,11 +214,20 @@ def carry_out(
     return report, film, moving
 
 
-def make_twins(simulation: Simulation, robot: int, cell: RobotCell, grasp: Grasp) -> Twins:
-    """Arm and hand of a robot that `cell` added to the world, the hand as strong as the grasp wants it."""
+def make_twins(simulation: Simulation, robot: int, cell: RobotCell, grasp: Grasp, strength: float = 1.0) -> Twins:
+    """Arm and hand of a robot that `cell` added to the world, the hand as strong as the grasp wants it.
+
+    `strength` is the share of its motors' speed and force that the hand is given, in (0, 1].
+    """
     motors = cell.hand.motors
-    efforts, velocities = ({name: getattr(motor, limit) for name, motor in motors.items()} for limit in ("effort", "velocity"))
-    return Twins(SimulatedUR5(simulation, robot), SimulatedHand(simulation, robot, efforts | grasp.efforts, velocities))
+    efforts = {name: motor.effort for name, motor in motors.items()} | grasp.efforts
+    hand = SimulatedHand(
+        simulation,
+        robot,
+        {name: strength * effort for name, effort in efforts.items()},
+        {name: strength * motor.velocity for name, motor in motors.items()},
+    )
+    return Twins(SimulatedUR5(simulation, robot), hand)
 
 
 def base_in_scene(scene: Scene, T_base_camera: torch.Tensor) -> Float[np.ndarray, "4 4"]:

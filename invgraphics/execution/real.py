@@ -37,7 +37,7 @@ def connect_arm(setup: Setup, host: str, stale_after: float, log: RobotLog) -> I
 
 
 @contextlib.contextmanager
-def connect_hand(setup: Setup, plan: ExecutionPlan, port: str, percent: int, patience: float, log: RobotLog) -> Iterator[MiaHand]:
+def connect_hand(setup: Setup, plan: ExecutionPlan, port: str, patience: float, log: RobotLog) -> Iterator[MiaHand]:
     """The hand, its motors as strong to each other as the grasp wants them, lost when it is silent for `patience` seconds; nothing moves.
 
     Raises `MotionStoppedError` where it does not answer.
@@ -48,7 +48,7 @@ def connect_hand(setup: Setup, plan: ExecutionPlan, port: str, percent: int, pat
     def observe(kind: str, text: str) -> None:
         log.write("line" if kind != "received" else "state", device="mia", way=kind, text=text)
 
-    with MiaHand(port, MiaSettings(percent=percent, shares=shares).patient(patience), observe) as hand:
+    with MiaHand(port, MiaSettings(percent=setup.hand_percent, shares=shares).patient(patience), observe) as hand:
         yield hand
 
 

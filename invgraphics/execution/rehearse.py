@@ -55,7 +55,7 @@ class Rehearsal:
 
 
 def rehearse(setup: Setup, plan: ExecutionPlan, log: RobotLog, progress: Callable[[float], None]) -> Rehearsal:
-    """Carries the plan out in simulation, object masses as of uniform density."""
+    """Carries the plan out in simulation, the hand as strong as it is to be, object masses as of uniform density."""
     with World() as world:
         bodies = add_scene(world, setup)
         target = bodies[plan.grasp.object_index]
@@ -70,7 +70,7 @@ def rehearse(setup: Setup, plan: ExecutionPlan, log: RobotLog, progress: Callabl
             recorder.step()
             recorded.step()
 
-        twins = make_twins(Simulation(world, on_step), robot, setup.cell, plan.grasp)
+        twins = make_twins(Simulation(world, on_step), robot, setup.cell, plan.grasp, setup.hand_percent / 100)
         phases: list[tuple[Picture, str]] = []
 
         def observe(phase: Phase) -> None:

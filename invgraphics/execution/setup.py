@@ -39,6 +39,8 @@ class SetupOptions:
     """Where the arm stood when the picture was taken, radians, for a camera on its flange."""
     hand: str = HAND
     """The hand that the arm carries, a key of `robot.assembly.MOUNTS`."""
+    hand_percent: int = 99
+    """Of the hand's speed and force."""
     object_index: int | None = None
     """Only grasps of this object."""
     spots: tuple[Float[np.ndarray, "2"], ...] = ()
@@ -60,6 +62,8 @@ class Setup:
     """Of the support plane in the base frame, metres."""
     cell: RobotCell
     """With the bin, where there is one."""
+    hand_percent: int
+    """Of the hand's speed and force."""
     speed: SpeedLimits
     workspace: Workspace
     spots: tuple[Float[np.ndarray, "2"], ...]
@@ -91,6 +95,7 @@ def load_setup(out: Path, folder: Path, q_home: Float[np.ndarray, "6"], options:
         tuple(_moved(grasp, T_base_world) for grasp in grasps),
         table_height,
         build_cell(folder, q_home, options.hand, bin_),
+        options.hand_percent,
         options.speed,
         options.workspace,
         options.spots,

@@ -5,6 +5,7 @@ One clock, that of the arm's cycles: on a computer too busy for the world to kee
 
 import threading
 from collections.abc import Callable, Mapping
+from typing import TypeVar
 
 import numpy as np
 from jaxtyping import Float
@@ -14,6 +15,7 @@ from robot.mia_conversion import counts_from_radians, joint_speed, radians_from_
 from robot.simulated import SERVO_GAIN, PhysicsWorld
 from robot.standins.mia_motors import Drive, MotorState
 
+_Answer = TypeVar("_Answer")
 _FULL_SPEED = 90.0
 """Of the hand's motors, on the wire."""
 _JOINTS = {"j_thumb_fle": ("j_thumb_fle",), "j_index_fle": ("j_index_fle",), "j_mrl_fle": ("j_mrl_fle", "j_ring_fle", "j_little_fle")}
@@ -89,6 +91,11 @@ class PhysicalRobot:
                 self._loads[motor] += (min(load, 1.0) - self._loads[motor]) * min(seconds / _LOAD_SECONDS, 1.0)
                 told[motor] = MotorState(float(_counts(motor, standing[motor])), load=self._loads[motor])
             return told
+
+    def ask(self, question: Callable[[], _Answer]) -> _Answer:
+        """The answer to a question about the world, while no time passes in it."""
+        with self._passed:
+            return question()
 
     def _positions(self) -> Float[np.ndarray, "6"]:
         states = self._world.joint_states(self._body)

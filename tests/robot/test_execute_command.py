@@ -29,7 +29,7 @@ from tests.grasp_sim.shapes import make_box
 
 GREY = Material(torch.full((3,), 0.5), torch.tensor(0.0), torch.tensor(0.5))
 BOX = (0.045, 0.12, 0.045)
-QUICK = ("--speed", "100", "--tool-speed", "800")
+QUICK = ("--speed", "100", "--tool-speed", "800", "--hand-percent", "90")
 T_WORLD_BASE = np.array([[1.0, 0.0, 0.0, -0.5], [0.0, 1.0, 0.0, 0.0], [0.0, 0.0, 1.0, 0.0], [0.0, 0.0, 0.0, 1.0]])
 """Where a simulated arm stands to this scene when nothing says so."""
 
@@ -147,6 +147,7 @@ def test_the_log_is_told_and_filmed_again(dry_run: tuple[int, Path], capsys: pyt
         (["--bin", "0.5,0,0.3,0.2,0.06,0"], "would stand where box is"),
         (["--bin", "0.2,0.4,0.3,0,0.06,0"], "must lie above 0"),
         (["--hand", "mia_left"], "holds grasps of mia_right, but the arm carries mia_left"),
+        (["--hand-percent", "5"], "must lie between 10 and 99"),
         (["--hand-patience", "0.01"], "between 0.1 and 5 seconds"),
         (["--stale-after", "0"], "between 0.02 and 2 seconds"),
         (["--yes-move-the-robot"], "is for --robot ur5"),
