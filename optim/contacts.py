@@ -40,7 +40,7 @@ class Gaps:
     direction: Float[np.ndarray, "g 3"]
     """Unit, from `lower` to `upper`."""
     width: Float[np.ndarray, " g"]
-    """From surface to surface; 0 where they overlap."""
+    """From surface to surface; negative where they overlap."""
 
     def __len__(self) -> int:
         return len(self.width)
@@ -110,14 +110,14 @@ def find_gaps(surfaces: Sequence[Surface], reach: float) -> Gaps:
 def _find_gaps_to_plane(index: int, surface: Surface, reach: float) -> Gaps:
     points = surface.vertices[surface.vertices[:, 2] <= reach]
     up = np.broadcast_to([0.0, 0.0, 1.0], points.shape)
-    return _thin_out(_build(index, PLANE, points, points * [1, 1, 0], up, points[:, 2].clip(min=0)))
+    return _thin_out(_build(index, PLANE, points, points * [1, 1, 0], up, points[:, 2]))
 
 
 def _find_gaps_between(surfaces: Sequence[Surface], upper: int, lower: int, points: np.ndarray, reach: float) -> Gaps:
     """From points of one surface to the other surface, where the two face each other."""
     there = surfaces[lower].find_nearest(points)
-    gaps = _build(upper, lower, points, there.position, points - there.position, there.distance.clip(min=0))
-    gaps = _thin_out(gaps.chosen(gaps.width <= reach))
+    gaps = _build(upper, lower, points, there.position, points - there.position, there.distance)
+    gaps = _thin_out(gaps.chosen(np.abs(gaps.width) <= reach))
     above, below = (surfaces[k].find_nearest(at).normal for k, at in ((upper, gaps.at_upper), (lower, gaps.at_lower)))
     direction = np.where(gaps.width[:, None] > _APART, gaps.direction, _weigh_flatness(below) - _weigh_flatness(above))
     direction /= np.maximum(np.linalg.norm(direction, axis=1, keepdims=True), 1e-20)

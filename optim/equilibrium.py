@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from jaxtyping import Bool, Float
+from jaxtyping import Float
 from scipy.optimize import linprog
 from scipy.sparse import coo_matrix, csr_matrix, hstack
 
@@ -24,8 +24,8 @@ FRICTION = 0.5
 _CONE_SIDES = 6
 _TILTS = 6
 """Ways in which the scene is tilted."""
-_LEAST_FORCE = 0.02
-"""Share of an object's weight from which a force carries it."""
+_REUSED = 0.02
+"""Share of that weight from which a force, once it acts, costs nothing in the other directions."""
 _HAND_PRICE = 0.1
 """Metres: of a force that nothing in reach gives, and a last resort."""
 _LEAST_PRICE = 1e-5
@@ -36,8 +36,8 @@ _LEAST_PRICE = 1e-5
 class Support:
     """How a scene is held."""
 
-    used: Bool[np.ndarray, " g"]
-    """The gaps that forces act across."""
+    load: Float[np.ndarray, " g"]
+    """The force across each gap, at its greatest, as a share of the weight of the lighter object beside it."""
     held: Float[np.ndarray, " n"]
     """Share of each object's weight that no contact in reach carries; counts torque as force at the object's size."""
 
@@ -46,13 +46,13 @@ def find_support(meshes: Sequence[Mesh], gaps: Gaps, tilt: float) -> Support:
     """What holds closed meshes (world frame) with the least work of closing gaps, upright and tilted to all sides by `tilt` radians."""
     bodies = [_Body.of(mesh) for mesh in meshes]
     matrix = _assemble(bodies, gaps)
-    prices, used, held = gaps.width + _LEAST_PRICE, np.zeros(len(gaps), dtype=bool), np.zeros(len(bodies))
+    prices, load, held = gaps.width.clip(min=0) + _LEAST_PRICE, np.zeros(len(gaps)), np.zeros(len(bodies))
     for pull in _tilted_pulls(tilt):
         forces, missing = _balance(matrix, bodies, prices, pull)
-        used |= forces > _LEAST_FORCE * _carried_weight(bodies, gaps)
+        load = np.maximum(load, forces / _carried_weight(bodies, gaps))
         held = np.maximum(held, missing)
-        prices = np.where(used, _LEAST_PRICE, prices)
-    return Support(used, held)
+        prices = np.where(load > _REUSED, _LEAST_PRICE, prices)
+    return Support(load, held)
 
 
 @dataclass(frozen=True)
@@ -75,7 +75,7 @@ def _tilted_pulls(tilt: float) -> list[np.ndarray]:
     """Gravity's unit directions: straight down, and tilted to all sides."""
     angles = 2 * np.pi * np.arange(_TILTS) / _TILTS
     tilted = np.stack([np.sin(tilt) * np.cos(angles), np.sin(tilt) * np.sin(angles), np.full(_TILTS, -np.cos(tilt))], axis=1)
-    return [np.array([0.0, 0.0, -1.0]), *tilted]
+    return [np.array([0.0, 0.0, -1.0]), *(tilted if tilt else ())]
 
 
 def _carried_weight(bodies: Sequence[_Body], gaps: Gaps) -> Float[np.ndarray, " g"]:

@@ -20,9 +20,15 @@ _REACH = 0.012
 """Metres of the widest gap that is closed."""
 _CLOSED = 1e-4
 """Metres: no gap."""
+_TOUCHES = 1e-3
+"""Metres of a gap that nothing falls through."""
+_OVERLAP = 5e-4
+"""Metres by which two objects overlap that stay as they are."""
 _ROUNDS = 4
-_TOUCHED, _FIRM = 0.03, 0.1
-"""Radians by which the scene may be tilted without anything falling: before something is called loose, and once it is held."""
+_MISSED, _CARRIES = 0.05, 0.02
+"""Shares of an object's weight: from which it falls without a force across a gap, and from which a force counts once it does."""
+_FIRM = 0.1
+"""Radians by which the scene may be tilted without what was held falling again."""
 _WIDTH, _WIDTH_IN_EDGES = 0.012, 1.5
 """Radius of what moves round a contact: metres, and in edges of the triangle that it lies on at the least."""
 _SEEN_NOISE_LEVELS, _SEEN_WITHIN = 3.0, 0.003
@@ -36,15 +42,30 @@ def let_lean(meshes: Sequence[Mesh], views: Sequence[ObjectView]) -> list[Mesh]:
 
     What nothing unseen within `_REACH` can hold stays as it is, and so does what stands by itself.
     """
-    sides = _part([_Side(Surface(mesh), view) for mesh, view in zip(meshes, views, strict=True)])
+    sides = [_Side(Surface(mesh), view) for mesh, view in zip(meshes, views, strict=True)]
+    apart, met = None, np.zeros((len(sides) + 1, len(sides) + 1), dtype=bool)  # PLANE is the last.
     for _ in range(_ROUNDS):
         gaps = find_gaps([side.surface for side in sides], _REACH)
-        gaps = gaps.chosen((gaps.width <= _CLOSED) | _may_close(gaps, sides))
-        wide = _find_what_carries(gaps, [side.surface.mesh for side in sides])
-        if not len(wide):
+        apart = _find_pairs_apart(gaps, len(sides)) if apart is None else apart
+        may_close = _may_close(gaps, sides) & apart[gaps.upper, gaps.lower]
+        carrying = np.zeros(len(gaps), dtype=bool)
+        known = (gaps.width <= _TOUCHES) | may_close
+        carrying[known] = _find_what_carries(gaps.chosen(known), [side.surface.mesh for side in sides])
+        carrying &= may_close
+        met[gaps.upper[carrying], gaps.lower[carrying]] = met[gaps.lower[carrying], gaps.upper[carrying]] = True
+        wrong = carrying | (met[gaps.upper, gaps.lower] & (gaps.width < -_CLOSED) & may_close)
+        if not wrong.any():
             break
-        sides = _part(_close(wide, sides))
+        sides = _close(gaps.chosen(wrong), sides)
     return [side.surface.mesh for side in sides]
+
+
+def _find_pairs_apart(gaps: Gaps, count: int) -> Bool[np.ndarray, "m m"]:
+    """Which two of `count` objects and the plane, the last, do not overlap: what does touches already, however the cages left it."""
+    apart = np.ones((count + 1, count + 1), dtype=bool)
+    overlapping = (gaps.width < -_OVERLAP) & (gaps.lower != PLANE)
+    apart[gaps.upper[overlapping], gaps.lower[overlapping]] = apart[gaps.lower[overlapping], gaps.upper[overlapping]] = False
+    return apart
 
 
 def find_unseen(mesh: Mesh, view: ObjectView) -> Bool[torch.Tensor, " v"]:
@@ -57,15 +78,15 @@ def find_unseen(mesh: Mesh, view: ObjectView) -> Bool[torch.Tensor, " v"]:
     return torch.as_tensor(unseen)
 
 
-def _find_what_carries(gaps: Gaps, meshes: Sequence[Mesh]) -> Gaps:
-    """The gaps to close: those that make firm whatever would fall at a touch."""
-    open_ones = gaps.width > _CLOSED
-    needed = open_ones & find_support(meshes, gaps, _TOUCHED).used
+def _find_what_carries(gaps: Gaps, meshes: Sequence[Mesh]) -> Bool[np.ndarray, " g"]:
+    """Which gaps to close: those that make firm whatever would fall."""
+    needed = (gaps.width > _TOUCHES) & (find_support(meshes, gaps, 0.0).load > _MISSED)
     if not needed.any():
-        return gaps.chosen(needed)
+        return needed
     loose = np.union1d(gaps.upper[needed], gaps.lower[needed])
-    gaps = gaps.chosen(~open_ones | np.isin(gaps.upper, loose) | np.isin(gaps.lower, loose[loose != PLANE]))
-    return gaps.chosen((gaps.width > _CLOSED) & find_support(meshes, gaps, _FIRM).used)
+    near = (gaps.width <= _TOUCHES) | np.isin(gaps.upper, loose) | np.isin(gaps.lower, loose[loose != PLANE])
+    needed[near] = find_support(meshes, gaps.chosen(near), _FIRM).load > _CARRIES
+    return needed & (gaps.width > _CLOSED)
 
 
 class _Side:
@@ -120,27 +141,11 @@ def _bend(side: _Side, at: Float[np.ndarray, "g 3"], move: Float[np.ndarray, "g 
     longest = np.linalg.norm(triangles - np.roll(triangles, 1, axis=1), axis=2).max(1)
     radius = np.maximum(_WIDTH, _WIDTH_IN_EDGES * longest)
     distance = np.linalg.norm(vertices[:, None] - at[None], axis=2) / radius
-    along = (normals @ (move / np.linalg.norm(move, axis=1, keepdims=True)).T).clip(min=0)
+    along = normals @ (move / np.linalg.norm(move, axis=1, keepdims=True)).T
+    along = (along * np.sign((normals[there.corners].sum(1) * move).sum(1))).clip(min=0)
     pull = np.where(side.unseen[:, None], (1 - distance**2).clip(min=0) ** 2 * along, 0.0)
     response = (there.shares[:, :, None] * pull[there.corners]).sum(1)
     shift = pull @ np.linalg.lstsq(response, move, rcond=0.1)[0]
     most = np.where(pull > 0, np.linalg.norm(move, axis=1), 0.0).max(1)
     length = np.linalg.norm(shift, axis=1)
     return side.moved(vertices + shift * np.minimum(1, most / np.maximum(length, 1e-12))[:, None])
-
-
-def _part(sides: Sequence[_Side]) -> list[_Side]:
-    """The objects, with the unseen vertices that lie inside another, or below the plane, on its surface."""
-    result = list(sides)
-    for k, side in enumerate(sides):
-        vertices = np.where(side.unseen[:, None], side.surface.vertices.clip(min=[-np.inf, -np.inf, 0]), side.surface.vertices)
-        for other in result[:k] + result[k + 1 :]:
-            low, high = other.surface.vertices.min(0), other.surface.vertices.max(0)
-            within = np.flatnonzero(((vertices >= low) & (vertices <= high)).all(1) & side.unseen)
-            if len(within):
-                nearest = other.surface.find_nearest(vertices[within])
-                sunk = (nearest.distance < 0) & (nearest.distance > -_REACH)
-                vertices[within[sunk]] = nearest.position[sunk]
-        if (vertices != side.surface.vertices).any():
-            result[k] = side.moved(vertices)
-    return result
