@@ -50,15 +50,22 @@ class InterlockedArm:
 class PresumedWatch:
     """Where an object must be that no camera follows: where it was seen, and with the flange for as long as the hand holds it."""
 
-    def __init__(self, arm: Arm, holds: Callable[[], bool], point: Float[np.ndarray, "3"]):
-        """`point` is where it was seen, base frame, metres; `holds` asks the hand."""
-        self._arm, self._holds, self._point = arm, holds, point
+    def __init__(self, arm: Arm, holds: Callable[[], bool], point: Float[np.ndarray, "3"], grace: float = 0.3):
+        """`point` is where it was seen, base frame, metres; `holds` asks the hand.
+
+        For `grace` seconds a hand that says no may be wrong: fingers that find their places let go for a moment.
+        """
+        self._arm, self._holds, self._point, self._grace = arm, holds, point, grace
         self._in_flange: np.ndarray | None = None
+        self._held = -np.inf
 
     def position(self) -> Float[np.ndarray, "3"]:
         """Base frame, metres."""
         T_base_flange = forward_kinematics(self._arm.joint_positions())
-        if not self._holds():
+        now = time.monotonic()
+        if self._holds():
+            self._held = now
+        if now - self._held > self._grace:
             self._in_flange = None
         elif self._in_flange is None:
             self._in_flange = T_base_flange[:3, :3].T @ (self._point - T_base_flange[:3, 3])

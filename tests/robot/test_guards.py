@@ -1,5 +1,6 @@
 """What is refused before anything moves: each check on a motion that breaks it alone, and properties of the speeds."""
 
+import time
 from collections.abc import Collection
 from dataclasses import replace
 
@@ -165,7 +166,7 @@ def test_interlock_slows_down_and_stops_for_another_device() -> None:
 def test_presumed_object_goes_with_the_flange_while_it_is_held() -> None:
     arm, held = Recorder(), [False]
     point = forward_kinematics(Q)[:3, 3] + [0.0, 0.0, -0.15]
-    watch = PresumedWatch(arm, lambda: held[0], point)
+    watch = PresumedWatch(arm, lambda: held[0], point, grace=0.0)
     arm.q = Q + 0.1
     np.testing.assert_allclose(watch.position(), point)
     arm.q, held[0] = Q, True
@@ -176,6 +177,19 @@ def test_presumed_object_goes_with_the_flange_while_it_is_held() -> None:
     held[0] = False
     arm.q = Q
     np.testing.assert_allclose(watch.position(), turned, atol=1e-12)
+
+
+def test_a_hand_that_says_no_for_a_moment_has_not_lost_the_object() -> None:
+    arm, held = Recorder(), [True]
+    watch = PresumedWatch(arm, lambda: held[0], forward_kinematics(Q)[:3, 3], grace=0.2)
+    watch.position()
+    held[0] = False
+    arm.q = Q + np.array([0.3, 0.0, 0.0, 0.0, 0.0, 0.0])
+    there = watch.position()
+    np.testing.assert_allclose(there, forward_kinematics(arm.q)[:3, 3], atol=1e-12)
+    time.sleep(0.25)
+    arm.q = Q
+    np.testing.assert_allclose(watch.position(), there)
 
 
 def test_touch_is_a_push_upwards_that_was_not_there() -> None:
