@@ -8,9 +8,10 @@ import torch
 import trimesh
 from jaxtyping import Float
 from manifold3d import Manifold
+from scipy.spatial import ConvexHull
 
 from grasp_sim.convex import decompose, simplify, solid_from_surface
-from grasp_sim.solids import Polyhedron, _inset, _is_sliver, build_solid, find_hull, object_surface, place_scene
+from grasp_sim.solids import Polyhedron, _inset, _is_sliver, _thinned, build_solid, find_hull, object_surface, place_scene
 from invgraphics.camera import Camera
 from invgraphics.errors import InputError
 from invgraphics.geometry.mesh import Mesh, mesh_from_trimesh
@@ -43,6 +44,15 @@ def test_a_piece_as_good_as_flat_is_told_and_does_not_stop_the_others() -> None:
     np.testing.assert_array_equal(_inset(sheet, 1e-3), sheet)
     assert _is_sliver(Manifold.cube((0.04, 0.04, 1e-7)))
     assert not _is_sliver(Manifold.cube((0.04, 0.04, 1e-4)))
+
+
+def test_few_corners_fill_a_rounded_box() -> None:
+    """The corners that are extreme in 100 evenly spread directions fill 92.7 % of it."""
+    ball = trimesh.creation.icosphere(subdivisions=4).vertices
+    points = np.sign(ball) * np.abs(ball) ** 0.4 * [0.05, 0.04, 0.02]
+    thinned = _thinned(points)
+    assert len(thinned) <= 100
+    assert ConvexHull(thinned).volume > 0.94 * ConvexHull(points).volume
 
 
 def test_the_inside_of_a_bowl_stays_open_and_its_wall_closed() -> None:
