@@ -28,6 +28,8 @@ from robot.standins.ur_controller import CYCLE, Controller
 
 POST = Toy("post", "jenga/jenga.obj", (0.045, 0.045, 0.1), "box", 0.1, (1.0, 1.0, 1.0))
 """Stands on its small end, 10 cm high: something that this hand grasps well."""
+RUBBER = 1.0
+"""Friction of the post: how marginal a grip may be is for other tests."""
 BIN = Bin(0.2, 0.45, length=0.36, width=0.26, height=0.06)
 """Beside what the camera sees."""
 SCALE = 0.5
@@ -35,6 +37,8 @@ SPEEDUP = 2.0
 """Seconds of the arm's time in one of ours."""
 WAITING = PARKED + np.array([0.9, 0.0, 0.0, 0.0, 0.0, 0.0])
 """Where the arm waits, beside what the camera sees, over the bin (radians)."""
+TOUCHING = 1e-3
+"""Metres between two bodies that touch."""
 FORCE_SECONDS = 0.05
 """Over which a controller evens out what it makes of its joints' currents."""
 
@@ -52,6 +56,7 @@ def main() -> None:
     generator = np.random.default_rng(1)
     with World(time_step=CYCLE / 2) as world:
         (body,) = settle_toys(world, (POST,), folder, generator)
+        world.set_friction(body, RUBBER)
         cell = build_cell(folder, WAITING, bin_=BIN)
         bin_body = cell.add_bin_to(world, np.eye(4))
         camera = scale_camera(place_camera(*CAMERA), SCALE)
@@ -69,10 +74,12 @@ def main() -> None:
         controller = Controller(ArmModel(WAITING, plant=plant.move_arm), tool_force=tool_force)
         with MiaStandIn(plant) as hand, URStandIn(controller, speedup=SPEEDUP) as arm:
             print(json.dumps({"address": arm.address, "port": hand.port}), flush=True)
+            others = {"bin": bin_body, "table": world.plane, "robot": robot}
             for _ in sys.stdin:
+                pose = plant.ask(lambda: world.pose(body).tolist())
+                touches = plant.ask(lambda: [name for name, other in others.items() if world.near(body, other, TOUCHING)])
                 motions = sum(record.kind == "motion" for record in controller.records)
-                facts = {"post": world.pose(body).tolist(), "in_bin": world.touching(body) == {bin_body}, "highest": highest[0]}
-                print(json.dumps(facts | {"motions": motions}), flush=True)
+                print(json.dumps({"post": pose, "touches": touches, "highest": highest[0], "motions": motions}), flush=True)
 
 
 if __name__ == "__main__":

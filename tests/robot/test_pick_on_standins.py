@@ -31,7 +31,9 @@ from tests.robot.lab import BIN, POST
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="ur-rtde and loopback addresses besides 127.0.0.1")
 QUICK = SearchSettings(batch=6, batches=2, finalists=2, final_trials=4)
-"""Few trials, of the one way of grasping that suits a post."""
+"""Few trials, of the one way of grasping that suits a post: with a thumb that presses, by which the hand tells that it holds something."""
+HIGH = 0.06
+"""Of the hand's frame above the table, metres: grasps that keep the fingertips off it come first, where there are any."""
 
 
 @dataclass
@@ -83,10 +85,11 @@ def reconstruct_and_search(view: dict[str, np.ndarray], out: Path) -> None:
     scene = reconstruct(observation.with_masks(propose_masks(observation, plane)))
     save_reconstruction(scene, out)
     mia = load_hand("mia_right")
-    few = replace(mia, templates=(mia.template("tridigital"),))
+    few = replace(mia, templates=(replace(mia.template("tridigital"), stops=(), efforts={"j_thumb_fle": 2.6}),))
     with TrialPool(1) as pool:
         found = search_grasps(place_scene(scene.scene), few, seed=0, settings=QUICK, pool=pool)
-    save_search(found.grasps, found.failures, out)
+    high = [grasp for grasp in found.grasps if grasp.T_world_hand[2, 3] > HIGH]
+    save_search(high or found.grasps, found.failures, out)
 
 
 def execute(lab: Lab, out: Path, *more: str) -> subprocess.CompletedProcess:
@@ -109,8 +112,8 @@ def test_post_is_seen_picked_and_put_into_the_bin(lab: Lab) -> None:
     assert done.returncode == 0, done.stdout + done.stderr
     assert start["motions"] == 0
     assert end["highest"] - start["highest"] > 0.07
-    assert not start["in_bin"]
-    assert end["in_bin"], "it touches the bin and nothing else"
+    assert start["touches"] == ["table"]
+    assert end["touches"] == ["bin"], end
     T_base_post = np.array(end["post"])
     assert BIN.contains(POST.load_surface().vertices @ T_base_post[:3, :3].T + T_base_post[:3, 3], tolerance=0.002)
     (log,) = (out / "execution").glob("*/log.jsonl")
