@@ -18,8 +18,11 @@ from scipy.spatial.transform import Rotation
 from grasp_sim.drives import Coupling
 from grasp_sim.urdf import KinematicTree, read_urdf
 from invgraphics.errors import InputError
+from invgraphics.grasp import Grasp
 
 ASSETS = Path(__file__).parent / "assets"
+_SAME_POSITION = 1e-3
+"""Radians or metres between motor positions that count as one."""
 
 
 @dataclass(frozen=True)
@@ -145,6 +148,28 @@ class Hand:
                 return template
         raise InputError(f"hand {self.name} has no template {name!r}; it has {', '.join(each.name for each in self.templates)}")
 
+    def template_of(self, grasp: Grasp) -> Template:
+        """The template that a grasp was made from; `InputError` where it is not one of this hand's."""
+        for template in self.templates:
+            if self._is_from(grasp, template):
+                return template
+        raise InputError(
+            f"the grasp's opening and closing are those of no template of hand {self.name}; search grasps with this hand again"
+        )
+
+    def _is_from(self, grasp: Grasp, template: Template) -> bool:
+        """Whether a grasp opens along a template's way and closes to its end, but for motors that stop early."""
+        ways = {name: template.closed[name] - start for name, start in template.opened.items()}
+        longest = max(ways, key=lambda name: abs(ways[name]))
+        expected = template.motors_at((grasp.preshape[longest] - template.opened[longest]) / ways[longest])
+        opens = all(abs(grasp.preshape[name] - position) < _SAME_POSITION for name, position in expected.items())
+        free = [name for name in template.closed if name not in template.stops]
+        return opens and all(abs(grasp.closed[name] - template.closed[name]) < _SAME_POSITION for name in free)
+
+    def opening(self, template: Template, motors: Mapping[str, float]) -> float:
+        """Metres between a template's sides with the motors there; negative where they overlap."""
+        return self._gap_at(template, motors)[0]
+
     def closure(self, template: Template, steps: int = 60) -> Closure:
         """The opening between a template's sides, followed from open until it is nothing or no longer shrinks."""
         shares = np.linspace(0.0, 1.0, steps)
@@ -161,7 +186,10 @@ class Hand:
 
     def _gap(self, template: Template, share: float) -> tuple[float, np.ndarray, np.ndarray]:
         """Width, centre and axis between the two sides' surfaces."""
-        poses = self.link_poses(template.motors_at(share))
+        return self._gap_at(template, template.motors_at(share))
+
+    def _gap_at(self, template: Template, motors: Mapping[str, float]) -> tuple[float, np.ndarray, np.ndarray]:
+        poses = self.link_poses(motors)
         middle_a, radius_a = self._side(template.side_a, poses)
         middle_b, radius_b = self._side(template.side_b, poses)
         between = middle_b - middle_a

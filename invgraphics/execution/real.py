@@ -15,6 +15,9 @@ from robot.mia_hand import MiaHand, MiaSettings
 from robot.stops import MotionStoppedError, StopReason
 from robot.ur5 import UR5, UR5Settings
 
+_LEAST_OPEN = 0.5
+"""Share of a grasp's width that must be left between the two sides of a hand that holds something: fingers that press on each other also
+stop early."""
 TOUCH_FORCE = 15.0
 """Newtons by which the tool is pushed up when what is lowered stands on the table."""
 
@@ -81,7 +84,13 @@ def _pick_and_place(setup: Setup, plan: ExecutionPlan, machine: Machine, observe
     arm, hand, grasp = machine.arm, machine.hand, plan.grasp
     paced = InterlockedArm(arm, setup.speed, (hand.check,))
     start = (plan.target.T_world_body @ plan.target.solid.T_body_inertial)[:3, 3]
-    watch = PresumedWatch(arm, lambda: hand.detect_grasp(grasp.closed).holds, start)
+    template = setup.cell.hand.template_of(grasp)
+
+    def holds() -> bool:
+        opening = setup.cell.hand.opening(template, hand.motor_positions())
+        return opening > _LEAST_OPEN * grasp.width and hand.detect_grasp(grasp.closed).holds
+
+    watch = PresumedWatch(arm, holds, start)
     report = execute_pick(plan.pick, grasp.preshape, grasp.closed, paced, hand, watch, observer=observe)
     if report.outcome is Outcome.HELD:
         places = {"observer": observe, "limits": plan.limits, "stands": lambda: TouchSensor(lambda: _push(arm), TOUCH_FORCE).felt}

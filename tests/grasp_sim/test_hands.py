@@ -2,6 +2,7 @@
 
 import json
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -13,6 +14,7 @@ from grasp_sim.mia_urdf import build_mia_left_urdf, build_mia_right_urdf
 from grasp_sim.trial import GraspOutcome, try_grasp
 from grasp_sim.world import World
 from invgraphics.errors import InputError
+from invgraphics.grasp import Grasp
 from tests.grasp_sim.shapes import make_box, place, translation
 
 # Fingertip centres of Prensilia's model in the palm frame, mm: all joints at 0, and all closed (robot_facts.md).
@@ -193,3 +195,21 @@ def test_a_wrong_description_is_named(tmp_path: Path, change, message: str) -> N
 def test_an_unknown_hand_lists_the_known_ones() -> None:
     with pytest.raises(InputError, match=r"no hand 'claw': there are mia_left, mia_right, parallel_jaw, robotiq_2f85"):
         load_hand("claw")
+
+
+@pytest.mark.parametrize("name", available_hands())
+def test_the_opening_tells_a_hand_that_holds_something_from_one_whose_sides_press_on_each_other(name: str) -> None:
+    hand = load_hand(name)
+    for template in hand.templates:
+        closure = hand.closure(template)
+        width = 0.6 * float(closure.width.max())
+        share, _, _ = closure.at_width(width)
+        assert hand.opening(template, template.motors_at(share)) == pytest.approx(width, abs=1e-3)
+        empty = template.targets_at(share)
+        assert hand.opening(template, empty) < 0.5 * width
+        preshape = template.motors_at(0.3)
+        grasp = Grasp(hand.name, 0, np.eye(4), preshape, empty, width, float("nan"), 0)
+        assert hand.template_of(grasp).name == template.name
+        strange = replace(grasp, closed={motor: position + 0.01 for motor, position in empty.items()})
+        with pytest.raises(InputError, match="no template"):
+            hand.template_of(strange)
