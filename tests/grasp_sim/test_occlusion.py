@@ -47,7 +47,7 @@ def test_pixels_that_are_not_valid_hide_nothing() -> None:
     assert not Occlusion.of(blind).hides(point).any()
 
 
-@pytest.mark.parametrize("name", ["parallel_jaw", "mia_right"])
+@pytest.mark.parametrize("name", ["parallel_jaw", "robotiq_2f85"])
 def test_a_hand_that_stands_beside_the_line_of_sight_comes_first(name: str) -> None:
     """A square post seen from one side: without the image a jaw may come from anywhere, with it no finger stands behind the post."""
     post = place(make_box(0.04, 0.04, 0.1))
