@@ -39,7 +39,7 @@ from robot.stops import MotionStoppedError, StopReason
 
 _FINGER_GAUGES = {THUMB: ("thumb_a", "thumb_b"), FINGERS: ("mrl_a", "mrl_b"), INDEX: ("index_a", "index_b")}
 _STILL_COUNTS = 2
-_WRONG_WAY_COUNTS = 12
+_WRONG_WAY_COUNTS = 30
 _LEAST_MOTION_COUNTS = 3
 _OPEN_END_COUNTS = 5
 _HEARD_SHARE = 0.1

@@ -4,6 +4,7 @@ import json
 import subprocess
 import sys
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -23,15 +24,16 @@ from invgraphics.segment.proposals import propose_masks
 from optim.reconstruct import reconstruct
 from robot.calibration import Calibration, CalibrationCamera, CalibrationErrors, CalibrationMode
 from robot.calibration_board import Board
-from robot.execute import Phase
+from robot.execute import Outcome, Phase
 from robot.log import Record, read_log
 from robot.realsense import RealSenseCamera, RealSenseSettings
 from robot.standins.camera import CameraStandIn
+from robot.stops import StopReason
 from tests.robot.lab import BIN, POST
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="ur-rtde and loopback addresses besides 127.0.0.1")
 QUICK = SearchSettings(batch=6, batches=2, finalists=2, final_trials=4)
-"""Few trials, of the one way of grasping that suits a post: with a thumb that presses, by which the hand tells that it holds something."""
+"""Few trials, of the one way of grasping that suits a post."""
 HIGH = 0.06
 """Of the hand's frame above the table, metres: grasps that keep the fingertips off it come first, where there are any."""
 
@@ -51,17 +53,18 @@ class Lab:
         return json.loads(self.process.stdout.readline())
 
 
-@pytest.fixture
-def lab(tmp_path: Path) -> Iterator[Lab]:
-    for package in ("rtde_control", "serial", "pyrealsense2"):
-        pytest.importorskip(package)
-    arguments = [sys.executable, "-m", "tests.robot.lab", str(tmp_path)]
+@contextmanager
+def open_lab(folder: Path) -> Iterator[Lab]:
+    folder.mkdir()
+    arguments = [sys.executable, "-m", "tests.robot.lab", str(folder)]
     process = subprocess.Popen(arguments, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, cwd=Path(__file__).parents[2])
     facts = json.loads(process.stdout.readline())
-    yield Lab(process, tmp_path, facts["address"], facts["port"])
-    process.stdin.close()
-    process.wait(10)
-    process.stdout.close()
+    try:
+        yield Lab(process, folder, facts["address"], facts["port"])
+    finally:
+        process.stdin.close()
+        process.wait(10)
+        process.stdout.close()
 
 
 def take_picture(view: dict[str, np.ndarray]):
@@ -85,7 +88,7 @@ def reconstruct_and_search(view: dict[str, np.ndarray], out: Path) -> None:
     scene = reconstruct(observation.with_masks(propose_masks(observation, plane)))
     save_reconstruction(scene, out)
     mia = load_hand("mia_right")
-    few = replace(mia, templates=(replace(mia.template("tridigital"), stops=(), efforts={"j_thumb_fle": 2.6}),))
+    few = replace(mia, templates=(mia.template("tridigital"),))
     with TrialPool(1) as pool:
         found = search_grasps(place_scene(scene.scene), few, seed=0, settings=QUICK, pool=pool)
     high = [grasp for grasp in found.grasps if grasp.T_world_hand[2, 3] > HIGH]
@@ -97,11 +100,23 @@ def execute(lab: Lab, out: Path, *more: str) -> subprocess.CompletedProcess:
     where = ",".join(f"{value:g}" for value in (BIN.x, BIN.y, BIN.length, BIN.width, BIN.height, BIN.turn))
     plan = ["--robot", "ur5", "--calibration", str(lab.folder / "calibration.json"), "--bin", where, "--speed", "100"]
     machine = ["--tool-speed", "800", "--host", lab.address, "--hand-port", lab.port, "--hand-percent", "90", "--countdown", "0"]
-    words = ["execute", str(out), *plan, *machine, "--stale-after", "2", "--hand-patience", "3", *more]
+    words = ["execute", str(out), *plan, *machine, "--stale-after", "2", "--hand-patience", "5", *more]
     return subprocess.run([sys.executable, "-m", "invgraphics", *words], capture_output=True, text=True)
 
 
-def test_post_is_seen_picked_and_put_into_the_bin(lab: Lab) -> None:
+def test_post_is_seen_picked_and_put_into_the_bin(tmp_path: Path) -> None:
+    """Within three tries: a busy computer makes states stale, and fingers close unevenly, so that a grip slips. That is told each time."""
+    for package in ("rtde_control", "serial", "pyrealsense2"):
+        pytest.importorskip(package)
+    for attempt in range(3):
+        with open_lab(tmp_path / f"lab_{attempt}") as lab:
+            if pick(lab):
+                return
+    pytest.fail("not in three tries")
+
+
+def pick(lab: Lab) -> bool:
+    """Whether the command says that the post is in the bin; then it is there, and the log tells how. Else it says what went wrong."""
     view = dict(np.load(lab.folder / "view.npz"))
     out = lab.folder / "out"
     reconstruct_and_search(view, out)
@@ -109,8 +124,15 @@ def test_post_is_seen_picked_and_put_into_the_bin(lab: Lab) -> None:
     start = lab.ask()
     done = execute(lab, out, "--yes-move-the-robot")
     end = lab.ask()
-    assert done.returncode == 0, done.stdout + done.stderr
     assert start["motions"] == 0
+    assert not done.stderr or done.returncode in (0, 1), done.stderr
+    if done.returncode == 1:
+        assert end["touches"] != ["bin"] or "it lies in the bin" not in done.stdout.split("THE ARM WILL MOVE")[1]
+        assert any(
+            words in done.stdout
+            for words in (Outcome.NEVER_LIFTED.value, Outcome.SLIPPED.value, Outcome.LOST_ON_THE_WAY.value, StopReason.LAG.value, StopReason.STALE_STREAM.value)
+        ), done.stdout
+        return False
     assert end["highest"] - start["highest"] > 0.07
     assert start["touches"] == ["table"]
     assert end["touches"] == ["bin"], end
@@ -122,6 +144,7 @@ def test_post_is_seen_picked_and_put_into_the_bin(lab: Lab) -> None:
     assert any(record.kind == "line" and record.entries["way"] == "sent" for record in records)
     assert sum(record.kind == "state" and record.entries.get("setpoint") is not None for record in records) > 500
     assert TOUCH_FORCE < max(record.entries["force"][2] for record in records if record.kind == "state" and "force" in record.entries) < 80
+    return True
 
 
 def find_phases(records: list[Record]) -> list[str]:
