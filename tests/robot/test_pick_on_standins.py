@@ -130,7 +130,13 @@ def pick(lab: Lab) -> bool:
         assert end["touches"] != ["bin"] or "it lies in the bin" not in done.stdout.split("THE ARM WILL MOVE")[1]
         assert any(
             words in done.stdout
-            for words in (Outcome.NEVER_LIFTED.value, Outcome.SLIPPED.value, Outcome.LOST_ON_THE_WAY.value, StopReason.LAG.value, StopReason.STALE_STREAM.value)
+            for words in (
+                Outcome.NEVER_LIFTED.value,
+                Outcome.SLIPPED.value,
+                Outcome.LOST_ON_THE_WAY.value,
+                StopReason.LAG.value,
+                StopReason.STALE_STREAM.value,
+            )
         ), done.stdout
         return False
     assert end["highest"] - start["highest"] > 0.07
