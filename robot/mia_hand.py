@@ -40,6 +40,7 @@ from robot.stops import MotionStoppedError, StopReason
 _FINGER_GAUGES = {THUMB: ("thumb_a", "thumb_b"), FINGERS: ("mrl_a", "mrl_b"), INDEX: ("index_a", "index_b")}
 _STILL_COUNTS = 2
 _WRONG_WAY_COUNTS = 30
+"""So far a stronger thumb may push a closing finger back through what is between them; an encoder that counts backwards goes further."""
 _LEAST_MOTION_COUNTS = 3
 _OPEN_END_COUNTS = 5
 _HEARD_SHARE = 0.1

@@ -34,6 +34,8 @@ from tests.robot.lab import BIN, POST
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="ur-rtde and loopback addresses besides 127.0.0.1")
 QUICK = SearchSettings(batch=6, batches=2, finalists=2, final_trials=4)
 """Few trials, of the one way of grasping that suits a post."""
+EXCUSES = (Outcome.NEVER_LIFTED, Outcome.SLIPPED, Outcome.LOST_ON_THE_WAY, StopReason.LAG, StopReason.STALE_STREAM)
+"""What may go wrong on a busy computer."""
 HIGH = 0.06
 """Of the hand's frame above the table, metres: grasps that keep the fingertips off it come first, where there are any."""
 
@@ -125,20 +127,12 @@ def pick(lab: Lab) -> bool:
     done = execute(lab, out, "--yes-move-the-robot")
     end = lab.ask()
     assert start["motions"] == 0
-    assert not done.stderr or done.returncode in (0, 1), done.stderr
+    told = done.stdout.partition("THE ARM WILL MOVE")[2]
     if done.returncode == 1:
-        assert end["touches"] != ["bin"] or "it lies in the bin" not in done.stdout.split("THE ARM WILL MOVE")[1]
-        assert any(
-            words in done.stdout
-            for words in (
-                Outcome.NEVER_LIFTED.value,
-                Outcome.SLIPPED.value,
-                Outcome.LOST_ON_THE_WAY.value,
-                StopReason.LAG.value,
-                StopReason.STALE_STREAM.value,
-            )
-        ), done.stdout
+        assert "it lies in the bin" not in told
+        assert any(excuse.value in told for excuse in EXCUSES), done.stdout + done.stderr
         return False
+    assert done.returncode == 0, done.stdout + done.stderr
     assert end["highest"] - start["highest"] > 0.07
     assert start["touches"] == ["table"]
     assert end["touches"] == ["bin"], end
