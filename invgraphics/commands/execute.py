@@ -78,6 +78,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="where the arm stood when the picture was taken (camera on the flange)",
     )
     parser.add_argument("--home", type=_numbers(6), metavar="DEGREES", help="where the arm waits; with the flag it is where the arm stands")
+    parser.add_argument("--rehearsals", type=int, default=3, metavar="N", help="so many plans are rehearsed until one succeeds (default 3)")
+    _add_machine_arguments(parser)
+    parser.add_argument("--replay", type=Path, metavar="LOG", help="tell and film an earlier run's log instead; nothing moves")
+    parser.add_argument("--seed", type=int, default=0, help="of every random choice (default 0)")
+
+
+def _add_machine_arguments(parser: argparse.ArgumentParser) -> None:
+    """Those of arm and hand, and of how patient one is with them."""
     parser.add_argument("--host", metavar="ADDRESS", help="of the UR5's controller")
     parser.add_argument("--hand", choices=sorted(MOUNTS), default=HAND, help=f"what the arm carries (default {HAND})")
     parser.add_argument("--hand-port", default="/dev/ttyUSB0", metavar="PORT", help="of the Mia hand (default /dev/ttyUSB0)")
@@ -94,13 +102,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="S",
         help="everything stops when the hand has been silent, or has not taken a command, for so long (default 0.5)",
     )
-    parser.add_argument("--rehearsals", type=int, default=3, metavar="N", help="so many plans are rehearsed until one succeeds (default 3)")
     parser.add_argument(
         "--stale-after", type=float, default=0.1, metavar="S", help="everything stops when the arm's state is so old (default 0.1)"
     )
     parser.add_argument("--countdown", type=int, default=5, metavar="S", help="seconds between the last warning and the first motion")
-    parser.add_argument("--replay", type=Path, metavar="LOG", help="tell and film an earlier run's log instead; nothing moves")
-    parser.add_argument("--seed", type=int, default=0, help="of every random choice (default 0)")
 
 
 def run(arguments: argparse.Namespace) -> int:
