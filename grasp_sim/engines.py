@@ -126,13 +126,13 @@ def check_engine(engine: str) -> None:
         raise InputError(f"the engine {engine} is not installed: pip install 'invgraphics[{engine}]'")
 
 
-def make_world(engine: str, *, time_step: float, solver_iterations: int) -> TrialWorld:
-    """An empty world of an engine. `solver_iterations` is for PyBullet; MuJoCo's solver ends by itself."""
+def make_world(engine: str) -> TrialWorld:
+    """An empty world of an engine, in time steps as fine as that engine needs them."""
     check_engine(engine)
     if engine == "mujoco":
         from grasp_sim.mujoco_world import MujocoWorld
 
-        return MujocoWorld(time_step=time_step)
+        return MujocoWorld()
     from grasp_sim.world import World
 
-    return World(time_step=time_step, solver_iterations=solver_iterations)
+    return World()

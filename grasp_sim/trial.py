@@ -60,8 +60,6 @@ class TrialSettings:
     """Share of the hand's rise that a held object must have made too; the rest is settling in the fingers."""
     touch_force: float = 5.0
     """Newtons with which the hand may brush an object on its way in; 0 makes any touch a collision, as in VGN and GIGA."""
-    solver_iterations: int = 150
-    time_step: float = 1 / 240
 
 
 @dataclass(frozen=True)
@@ -128,10 +126,17 @@ def try_grasps(
 class TrialBench:
     """A world with objects in which one hand tries grasp after grasp, each as if it were the first. Use it as a context manager."""
 
-    def __init__(self, objects: Sequence[PlacedSolid], hand: Hand, settings: TrialSettings | None = None, engine: str = "pybullet"):
-        """`engine` is one of `grasp_sim.engines.ENGINES`."""
+    def __init__(
+        self,
+        objects: Sequence[PlacedSolid],
+        hand: Hand,
+        settings: TrialSettings | None = None,
+        engine: str = "pybullet",
+        world: TrialWorld | None = None,
+    ):
+        """`engine` is one of `grasp_sim.engines.ENGINES`; an empty `world`, which is then closed with the bench, takes its place."""
         self.objects, self.hand, self.settings = tuple(objects), hand, settings or TrialSettings()
-        self.world = make_world(engine, time_step=self.settings.time_step, solver_iterations=self.settings.solver_iterations)
+        self.world = make_world(engine) if world is None else world
         self.world.add_plane()
         self.bodies = [
             self.world.add_mesh(item.solid, item.T_world_body, density=DEFAULT_DENSITY, friction=DEFAULT_FRICTION, drawn=False)

@@ -15,8 +15,8 @@ from robot.stops import MotionStoppedError, StopReason
 from robot.trajectory import Trajectory
 
 ARM_LINKS = ("base_link", "shoulder_link", "upper_arm_link", "forearm_link", "wrist_1_link", "wrist_2_link", "wrist_3_link")
-WATCH_EVERY = 4
-"""Time steps between two looks at what might stop a motion: 17 ms at 240 steps a second."""
+_WATCH_SECONDS = 1 / 60
+"""Between two looks at what might stop a motion."""
 _BRAKING_SECONDS = 0.2
 """In which a stopped arm comes to rest."""
 _FLANGE_LINK = "wrist_3_link"
@@ -122,15 +122,16 @@ class SimulatedUR5:
     def follow(self, trajectory: Trajectory, until: Callable[[], bool] | None = None) -> bool:
         """Follows in steps of the world's time; raises `MotionStoppedError` where a joint lags more than the largest lag.
 
-        Where `until`, asked every `WATCH_EVERY` steps, says so, the arm stops where it is, and the value is false.
+        Where `until`, asked 60 times a second, says so, the arm stops where it is, and the value is false.
         """
         time_step = self._simulation.world.time_step
+        watch_every = max(1, round(_WATCH_SECONDS / time_step))
         for k, time in enumerate(np.arange(time_step, trajectory.duration + 2 * time_step, time_step)):
             position, velocity = trajectory.sample(float(time))
             self._command(position + velocity * time_step * (1 / SERVO_GAIN - 1))
             self._simulation.step()
             self._guard(position)
-            if until is not None and k % WATCH_EVERY == 0 and until():
+            if until is not None and k % watch_every == 0 and until():
                 self._command(self.joint_positions())
                 self._simulation.run(_BRAKING_SECONDS)
                 return False

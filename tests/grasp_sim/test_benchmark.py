@@ -48,7 +48,7 @@ def test_tables_are_at_rest_inside_the_workspace(protocol: Protocol) -> None:
         table = set_table(world, MODELS, protocol, 3, np.random.default_rng(2))
         assert 2 <= len(table.solids) <= 3
         before = table.placed()
-        world.step(120)
+        world.step(240)
         for old, new in zip(before, table.placed(), strict=True):
             assert np.linalg.norm(new.T_world_body[:3, 3] - old.T_world_body[:3, 3]) < 2e-3
             assert np.abs(new.T_world_body[:2, 3]).max() < 0.17

@@ -70,7 +70,7 @@ def test_mia_couplings_hold_while_a_finger_is_blocked() -> None:
         tip = ring[:3, :3] @ hand.contacts["ring_tip"].position + ring[:3, 3]
         world.add_box((0.006, 0.006, 0.006), translation(tip[0], tip[1] - 0.004, 0.3 + tip[2] + 0.014))
         world.set_joint_targets(body, {"j_mrl_fle": 1.3, "j_index_fle": -1.0})
-        world.step(480)
+        world.step(960)
         states = world.joint_states(body)
         motors = world.motor_positions(body)
     assert 0.3 < states["j_ring_fle"].position < 0.9

@@ -54,7 +54,7 @@ def main() -> None:
     """Until the standard input ends."""
     folder = Path(sys.argv[1])
     generator = np.random.default_rng(1)
-    with World(time_step=CYCLE / 2) as world:
+    with World(time_step=CYCLE / 4) as world:
         (body,) = settle_toys(world, (POST,), folder, generator)
         world.set_friction(body, RUBBER)
         cell = build_cell(folder, WAITING, bin_=BIN)
