@@ -22,7 +22,7 @@ from invgraphics.output import claim_or_carry_on, write_json
 
 _PARTS = "rounds"
 """Where a run leaves what a later one goes on from."""
-_UNITS = {"m": 1.0, "mm": 1e-3}
+UNITS = {"m": 1.0, "mm": 1e-3}
 _COUNTS = ("rounds", "poses", "count", "attempts", "tables", "processes", "largest")
 """Arguments that must be positive."""
 
@@ -30,7 +30,7 @@ _COUNTS = ("rounds", "poses", "count", "attempts", "tables", "processes", "large
 def add_common_arguments(parser: argparse.ArgumentParser, hand: str = "parallel_jaw") -> None:
     """Objects, hand, engine, seed, processes, output."""
     parser.add_argument("--objects", type=Path, required=True, metavar="DIR", help="folder of meshes, upright in their own frames")
-    parser.add_argument("--unit", choices=sorted(_UNITS), default="m", help="of the meshes (default m)")
+    parser.add_argument("--unit", choices=sorted(UNITS), default="m", help="of the meshes (default m)")
     parser.add_argument("--largest", type=float, default=0.15, metavar="M", help="leave out longer meshes, metres (default 0.15)")
     parser.add_argument(
         "--hand", default=hand, metavar="NAME", help=f"{', '.join(available_hands())}, or a description's path (default {hand})"
@@ -63,7 +63,7 @@ def check_counts(arguments: argparse.Namespace) -> None:
 
 def read_models(arguments: argparse.Namespace, pool: TrialPool) -> tuple[list[Model], dict[str, str]]:
     """The objects, and what was changed or left out."""
-    return load_models(arguments.objects, _UNITS[arguments.unit], arguments.largest, pool)
+    return load_models(arguments.objects, UNITS[arguments.unit], arguments.largest, pool)
 
 
 def choose_models(models: Sequence[Model], count: int, seed: int) -> list[Model]:
