@@ -33,7 +33,7 @@ RUBBER = 1.0
 BIN = Bin(0.2, 0.45, length=0.36, width=0.26, height=0.06)
 """Beside what the camera sees."""
 SCALE = 0.5
-SPEEDUP = 2.0
+SPEEDUP = 1.0
 """Seconds of the arm's time in one of ours."""
 WAITING = PARKED + np.array([0.9, 0.0, 0.0, 0.0, 0.0, 0.0])
 """Where the arm waits, beside what the camera sees, over the bin (radians)."""
