@@ -171,9 +171,9 @@ def _decide(
 ) -> Grasp | str:
     """The best grasp, or why there is none.
 
-    Where no grasp is found with room around the hand, it is looked for closer to the neighbours, and then on the objects' convex hulls,
-    for what was not seen leaves hollows that are not there. What a grasp has just `failed` at (x y z of the hand, m) is tried again only
-    if nothing else can be.
+    Where no grasp is found with room around the hand, it is looked for closer to the neighbours, then on the objects' convex hulls,
+    for what was not seen leaves hollows that are not there, and then with no room at all. What a grasp has just `failed` at (x y z of
+    the hand, m) is tried again only if nothing else can be.
     """
     objects = percept.objects
     if not objects:
@@ -181,10 +181,12 @@ def _decide(
     usual = CandidateSettings()
     nearer = {"side_room": usual.side_room, "clearance": usual.clearance, "plane_clearance": 0.0025}
     close = replace(settings, candidate=replace(settings.candidate, **nearer))
+    closest = replace(settings, candidate=replace(settings.candidate, side_room=0.0, clearance=0.0, plane_clearance=0.001))
     suspects = {k for k, item in enumerate(objects) if any(_is_near(item, place) for place in failed)}
     reasons: dict[int, Ungrasped] = {}
     for indices in (set(range(len(objects))) - suspects, suspects):
-        for shapes, how in ((objects, settings), (objects, close), ([item.hulled() for item in objects], close)) if indices else ():
+        hulls = [item.hulled() for item in objects]
+        for shapes, how in ((objects, settings), (objects, close), (hulls, close), (objects, closest)) if indices else ():
             options = {"indices": sorted(indices), "seed": seed, "settings": how, "pool": pool, "occlusion": percept.occlusion}
             result = search_grasps(shapes, hand, **options)
             if result.ranked:

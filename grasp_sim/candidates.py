@@ -31,8 +31,8 @@ _LOOKS_DOWN = 3
 """How often on its way from open to touching a hand is looked at from below: fingertips move on arcs."""
 _SQUARE = 0.45
 """Share of the score that antipodality makes up."""
-_HIDDEN = 0.3
-"""What a score loses where the hand would stand wholly in hidden space: enough to decide between grasps that are equally good otherwise."""
+_HIDDEN = 1.0
+"""What a score loses where the hand would stand wholly in hidden space."""
 _CELL = 0.0015
 """Metres: of several points in one cell of this size one is kept."""
 _CELL_CODE = np.array([1, 1 << 20, 1 << 40])
@@ -83,6 +83,8 @@ class Candidate:
     """Which of the hand's templates."""
     score: float
     """In [0, 1], from geometry alone: antipodality, lever arm of the weight, approach from above, how much of the hand's place was seen."""
+    hidden: float = 0.0
+    """Share of the hand that would stand where the camera did not see whether something is there."""
 
 
 @dataclass(frozen=True)
@@ -131,9 +133,7 @@ def find_candidates(
     surface = _world_surface(objects[index])
     pairs = find_pairs(surface, settings, generator)
     if len(pairs.width) == 0:
-        least = 1e3 * settings.narrowest
-        why = f"no two points of its surface, {least:.0f} mm or more apart, oppose each other within the friction cone"
-        return [], Ungrasped(NoGrasp.NOTHING_OPPOSES, why)
+        return [], _nothing_opposes(settings)
     points = occupied_points(objects, generator) if occupied is None else occupied
     centre_of_mass = (objects[index].T_world_body @ objects[index].solid.T_body_inertial)[:3, 3]
     extent = float(np.ptp(surface.vertices, axis=0).max())
@@ -156,7 +156,15 @@ def find_candidates(
         why = "in every pose the hand would touch the plane or an object on its way in"
         return [], Ungrasped(NoGrasp.NO_ROOM, f"{NoGrasp.NO_ROOM.value}: {why}")
     best = _thinned(found, count, settings)
-    return _refined(best, hand, felt, points, settings) if settings.refined else best, None
+    if settings.refined:
+        best = _refined(best, hand, felt, points, settings)
+    return best, None if best else _nothing_opposes(settings)
+
+
+def _nothing_opposes(settings: CandidateSettings) -> Ungrasped:
+    least = 1e3 * settings.narrowest
+    why = f"no two points of its surface, {least:.0f} mm or more apart, oppose each other within the friction cone"
+    return Ungrasped(NoGrasp.NOTHING_OPPOSES, why)
 
 
 def find_pairs(surface: Polyhedron, settings: CandidateSettings, generator: np.random.Generator) -> Pairs:
@@ -262,17 +270,20 @@ def _clear_candidates(
             hidden = _hidden_share(pushed[chosen], shapes[which[chosen]], hand, occlusion)
             square = measure_squareness(Held(raised[chosen], poses.width[chosen]), closure, surface)
             scores = poses.score[chosen] + _SQUARE * np.clip((square - rim) / (1 - rim), -1, 1) - _HIDDEN * hidden
-            for k, score in zip(chosen, scores, strict=True):
+            for k, score, unseen in zip(chosen, scores, hidden, strict=True):
                 width = float(poses.width[k])
                 preshape, closed = template.motors_at(float(shares[k])), template.targets_at(closure.at_width(width)[0])
                 grasp = Grasp(hand.name, index, pushed[k], preshape, closed, width, float("nan"), 0, template.efforts)
-                found.append(Candidate(grasp, template.name, max(0.0, float(score))))
+                found.append(Candidate(grasp, template.name, max(0.0, float(score)), float(unseen)))
             poses, shares = poses[~clear], shares[~clear]
     return found
 
 
 def _refined(found: list[Candidate], hand: Hand, surface: Surface, points: np.ndarray, settings: CandidateSettings) -> list[Candidate]:
-    """The candidates, best score first, each moved to where it holds more squarely if the hand is clear there too."""
+    """The candidates, best score first, each moved to where it holds more squarely if the hand is clear there too.
+
+    What turns out too thin between the fingers is left out.
+    """
     moved: list[Candidate] = []
     rim = 1 / np.sqrt(1 + settings.friction**2)
     for template in hand.templates:
@@ -288,6 +299,8 @@ def _refined(found: list[Candidate], hand: Hand, surface: Surface, points: np.nd
         above = _height_over_plane(better.T_world_hand, np.stack([shapes, touching]), hand) > 0.99 * settings.plane_clearance
         accepted = (gain > 0) & above & _is_clear(better.T_world_hand, shapes, hand, points, settings)
         for k, candidate in enumerate(mine):
+            if better.width[k] < settings.narrowest:
+                continue
             if accepted[k]:
                 width = float(better.width[k])
                 closed = template.targets_at(closure.at_width(width)[0])
