@@ -72,6 +72,8 @@ class TriedGrasp:
     """Which of the hand's templates."""
     score: float
     """From geometry alone, in [0, 1]."""
+    hidden: float
+    """Share of the hand that would stand where the camera did not see whether something is there."""
     outcomes: dict[GraspOutcome, int]
     """How often each outcome came."""
 
@@ -122,7 +124,8 @@ class _Track:
     def result(self) -> TriedGrasp:
         rate = self.successes / len(self.outcomes)
         grasp = replace(self.candidate.grasp, success_rate=rate, trials=len(self.outcomes))
-        return TriedGrasp(grasp, self.candidate.template, self.candidate.score, dict(Counter(self.outcomes)))
+        candidate = self.candidate
+        return TriedGrasp(grasp, candidate.template, candidate.score, candidate.hidden, dict(Counter(self.outcomes)))
 
 
 class _Search:

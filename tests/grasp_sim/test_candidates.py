@@ -122,6 +122,22 @@ def test_an_object_walled_in_is_told() -> None:
     assert why.reason is NoGrasp.NO_ROOM
 
 
+def test_what_turns_out_too_thin_is_left_alone() -> None:
+    """A wall that tapers upwards from 24 to 6 mm: a refined hand may come to stand where it is thinner than where its pair was."""
+    corners = [(sign * half, end, z) for half, z in ((0.012, 0.0), (0.003, 0.09)) for sign in (-1, 1) for end in (-0.04, 0.04)]
+    wall = trimesh.convex.convex_hull(np.array(corners))
+    narrowest = 0.012
+    found, _ = find_candidates(
+        [place(mesh_from_trimesh(wall))],
+        0,
+        load_hand("parallel_jaw"),
+        np.random.default_rng(0),
+        settings=CandidateSettings(narrowest=narrowest),
+    )
+    assert found
+    assert min(candidate.grasp.width for candidate in found) >= narrowest
+
+
 def test_same_seed_same_candidates() -> None:
     objects = [place(make_bowl())]
     hand = load_hand("parallel_jaw")

@@ -9,6 +9,8 @@ import torch
 from grasp_sim.candidates import find_candidates
 from grasp_sim.hands import load_hand
 from grasp_sim.occlusion import Occlusion
+from grasp_sim.pool import TrialPool
+from grasp_sim.search import SearchSettings, search_grasps
 from invgraphics.camera import Camera
 from invgraphics.observation import Observation
 from tests.grasp_sim.shapes import make_box, place
@@ -47,15 +49,32 @@ def test_pixels_that_are_not_valid_hide_nothing() -> None:
     assert not Occlusion.of(blind).hides(point).any()
 
 
-@pytest.mark.parametrize("name", ["parallel_jaw", "robotiq_2f85"])
-def test_a_hand_that_stands_beside_the_line_of_sight_comes_first(name: str) -> None:
-    """A square post seen from one side: without the image a jaw may come from anywhere, with it no finger stands behind the post."""
-    post = place(make_box(0.04, 0.04, 0.1))
+def look_at_post(width: float) -> Observation:
+    """The front face of a post 4 cm deep, 10 cm high and so wide (m), and nothing else."""
     observation = look_along_x(torch.zeros(240, 320))
     rows, columns = np.mgrid[:240, :320]
     y, z = -(columns - 159.5) / 80 * 0.58, 0.05 - (rows - 119.5) / 80 * 0.58
-    depth = torch.tensor(np.where((abs(y) < 0.02) & (z > 0) & (z < 0.1), 0.58, 0.0), dtype=torch.float32)
-    observation = replace(observation, depth=depth, valid=depth > 0)
+    depth = torch.tensor(np.where((abs(y) < width / 2) & (z > 0) & (z < 0.1), 0.58, 0.0), dtype=torch.float32)
+    return replace(observation, depth=depth, valid=depth > 0)
+
+
+def test_of_grasps_that_all_hold_those_in_seen_space_are_ranked_first() -> None:
+    """A block too wide to be held but with one finger behind it: whatever geometry says, and though success rates leave the unseen out."""
+    block = place(make_box(0.04, 0.12, 0.1))
+    jaw, settings = load_hand("parallel_jaw"), SearchSettings(batch=16, batches=1, finalists=8, final_trials=2)
+    with TrialPool(1) as pool:
+        found = search_grasps([block], jaw, settings=settings, pool=pool, occlusion=Occlusion.of(look_at_post(0.12)))
+    sure = [tried for tried in found.ranked if tried.grasp.success_rate == 1.0 and tried.grasp.trials == 2]
+    hidden = [tried.hidden for tried in sure]
+    assert len(sure) >= 4
+    assert max(hidden) > min(hidden)
+    assert hidden == sorted(hidden)
+
+
+@pytest.mark.parametrize("name", ["parallel_jaw", "robotiq_2f85"])
+def test_a_hand_that_stands_beside_the_line_of_sight_comes_first(name: str) -> None:
+    """A square post seen from one side: without the image a jaw may come from anywhere, with it no finger stands behind the post."""
+    post, observation = place(make_box(0.04, 0.04, 0.1)), look_at_post(0.04)
 
     def behind(occlusion: Occlusion | None) -> np.ndarray:
         """How far the hand's closing axis points along the line of sight, for the best candidates."""
