@@ -5,12 +5,13 @@ Files are read without executing anything: tensors, arrays, and the data types l
 
 import _codecs
 import hashlib
+import io
 import json
 import os
 import pickle
-import shutil
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -61,24 +62,26 @@ _ARRAYS = (
     *(type(np.dtype(kind)) for kind in (np.float64, np.float32, np.int64)),
 )
 """What torch's reader must know to read numpy arrays."""
-_KEY_FILE = "key.json"
+_KEY_FILE, _STAGE_SUFFIX, _PARTIAL = "key.json", ".pt", ".partial"
 PROGRESS_FILE = "progress.json"
 """Name of the stage that runs, and the fraction of the whole that was done before it."""
 _PROGRAM = ("invgraphics", "renderers", "optim")
 
 
 class Checkpoint:
-    """A folder that keeps the outcomes of stages. Those of another run (other input, options, seed or program) are removed."""
+    """A folder that keeps the outcomes of stages. Those of another run (other input, options, seed or program) are removed.
+
+    Raises:
+        InputError: the folder holds something that no checkpoint keeps, or cannot be written to, here or later.
+    """
 
     def __init__(self, folder: Path, key: str):
         self._folder = folder
-        try:
+        with _explain_failure(folder):
             if not _holds(folder, key):
-                shutil.rmtree(folder, ignore_errors=True)
-                folder.mkdir(parents=True)
-                _replace_file(folder / _KEY_FILE, lambda path: path.write_text(json.dumps({"key": key}) + "\n"))
-        except OSError as error:
-            raise InputError(f"checkpoint folder {folder} cannot be written: {error.strerror}; name another output folder") from error
+                _remove_kept(folder)
+                folder.mkdir(parents=True, exist_ok=True)
+                _replace_file(folder / _KEY_FILE, (json.dumps({"key": key}) + "\n").encode())
 
     def load(self, name: str) -> dict[str, Any] | None:
         """What was saved under a name; None where nothing was. Raises `InputError` where the file is damaged."""
@@ -86,12 +89,16 @@ class Checkpoint:
 
     def save(self, name: str, content: Mapping[str, Any]) -> None:
         """Keeps `content` under a name; a reader sees the whole of it or nothing."""
-        _replace_file(_path(self._folder, name), lambda path: torch.save(dict(content), path))
+        file = io.BytesIO()
+        torch.save(dict(content), file)
+        with _explain_failure(self._folder):
+            _replace_file(_path(self._folder, name), file.getbuffer())
 
     def note(self, stage: str, fraction: float) -> None:
         """Writes down where the run stands, for those who watch it (`optim.watch`)."""
         text = json.dumps({"stage": stage, "fraction": fraction}) + "\n"
-        _replace_file(self._folder / PROGRESS_FILE, lambda path: path.write_text(text))
+        with _explain_failure(self._folder):
+            _replace_file(self._folder / PROGRESS_FILE, text.encode())
 
 
 def read_kept(folder: Path, name: str) -> dict[str, Any] | None:
@@ -115,7 +122,7 @@ def has_kept(folder: Path, name: str) -> bool:
 
 
 def _path(folder: Path, name: str) -> Path:
-    return folder / f"{name.replace(' ', '_').replace(chr(39), '')}.pt"
+    return folder / f"{name.replace(' ', '_').replace(chr(39), '')}{_STAGE_SUFFIX}"
 
 
 class StageRunner:
@@ -178,8 +185,35 @@ def _holds(folder: Path, key: str) -> bool:
         return False
 
 
-def _replace_file(path: Path, write: Callable[[Path], object]) -> None:
+def _remove_kept(folder: Path) -> None:
+    """Removes what another run kept, the key last. Raises `InputError`, and removes nothing, where anything else lies in the folder."""
+    paths = sorted(folder.iterdir(), key=lambda path: path.name == _KEY_FILE) if folder.is_dir() else []
+    key_files = (_KEY_FILE, _KEY_FILE + _PARTIAL)
+    is_checkpoint = any(path.name == _KEY_FILE for path in paths)
+    others = [path for path in paths if path.name not in key_files and not (is_checkpoint and _is_kept(path))]
+    if others:
+        raise InputError(f"checkpoint folder {folder} holds {others[0].name}, which is no checkpoint's; name a new or an empty folder")
+    for path in paths:
+        path.unlink()
+
+
+def _is_kept(path: Path) -> bool:
+    """Whether a file in a checkpoint folder is one that a run writes."""
+    name = path.name.removesuffix(_PARTIAL)
+    return name == PROGRESS_FILE or name.endswith(_STAGE_SUFFIX)
+
+
+@contextmanager
+def _explain_failure(folder: Path) -> Iterator[None]:
+    """Turns what the operating system says of a folder into an `InputError`."""
+    try:
+        yield
+    except OSError as error:
+        raise InputError(f"checkpoint folder {folder} cannot be written: {error.strerror}; name another output folder") from error
+
+
+def _replace_file(path: Path, content: bytes | memoryview) -> None:
     """Writes a file in one step: a run killed meanwhile leaves the old one or none."""
-    partial = path.with_name(path.name + ".partial")
-    write(partial)
+    partial = path.with_name(path.name + _PARTIAL)
+    partial.write_bytes(content)
     os.replace(partial, path)

@@ -1,4 +1,5 @@
 import itertools
+import shutil
 from dataclasses import fields, is_dataclass, replace
 from pathlib import Path
 
@@ -84,6 +85,24 @@ def test_damaged_checkpoint_is_an_input_error(tmp_path):
     path.write_bytes(path.read_bytes()[:500])
     with pytest.raises(InputError, match="damaged"):
         checkpoint.load("a stage")
+
+
+@pytest.mark.parametrize("names", [("thesis.tex",), ("weights.pt",), ("key.json", "thesis.tex")])
+def test_a_folder_with_anything_else_in_it_is_refused_and_left_as_it_is(tmp_path, names):
+    for name in names:
+        (tmp_path / name).write_text("{}")
+    with pytest.raises(InputError, match=rf"{tmp_path} holds {names[-1]}"):
+        Checkpoint(tmp_path, "key")
+    assert {path.name for path in tmp_path.iterdir()} == set(names)
+
+
+def test_a_folder_that_goes_away_is_an_input_error(tmp_path):
+    checkpoint = Checkpoint(tmp_path / "run", "key")
+    shutil.rmtree(tmp_path / "run")
+    with pytest.raises(InputError, match="cannot be written: No such file"):
+        checkpoint.save("a stage", {"outcome": torch.zeros(1)})
+    with pytest.raises(InputError, match="cannot be written: No such file"):
+        checkpoint.note("a stage", 0.5)
 
 
 def test_reading_runs_no_code(tmp_path):
