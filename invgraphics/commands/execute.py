@@ -1,7 +1,9 @@
 """`invgraphics execute OUT`: a grasp of a reconstructed scene planned, checked and rehearsed; with the flag, carried out by the arm."""
 
 import argparse
+import re
 import time
+from collections.abc import Callable
 from contextlib import ExitStack
 from datetime import UTC, datetime
 from pathlib import Path
@@ -32,10 +34,14 @@ from robot.ur5 import UR5
 FLAG = "--yes-move-the-robot"
 _HAND_PERCENT = {"ur5": 40, "sim": 99}
 _WORKSPACE = (-0.95, 0.95, -0.95, 0.95, -0.05, 1.15)
+"""Default of --workspace: the UR5's reach of 0.85 m and a margin, from just below the height of its base."""
+_NEGATIVE_NUMBERS = re.compile(r"^-\.?\d")
+"""Words that are values although they start with a dash: `--place -0.3,0.4`. argparse by itself knows single numbers only."""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The command's arguments."""
+    parser._negative_number_matcher = _NEGATIVE_NUMBERS
     parser.add_argument(
         "out", type=Path, metavar="OUT", help="folder of `invgraphics reconstruct` and `invgraphics grasp --hand mia_right` (or mia_left)"
     )
@@ -77,8 +83,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="DEGREES",
         help="where the arm stood when the picture was taken (camera on the flange)",
     )
-    parser.add_argument("--home", type=_numbers(6), metavar="DEGREES", help="where the arm waits; with the flag it is where the arm stands")
-    parser.add_argument("--rehearsals", type=int, default=3, metavar="N", help="so many plans are rehearsed until one succeeds (default 3)")
+    parser.add_argument("--home", type=_numbers(6), metavar="DEGREES", help=f"where the arm waits; with {FLAG}: where it stands")
+    parser.add_argument(
+        "--rehearsals", type=int, default=3, metavar="N", help="plans that are rehearsed at most until one succeeds (default 3)"
+    )
     _add_machine_arguments(parser)
     parser.add_argument("--replay", type=Path, metavar="LOG", help="tell and film an earlier run's log instead; nothing moves")
     parser.add_argument("--seed", type=int, default=0, help="of every random choice (default 0)")
@@ -285,14 +293,16 @@ def _replay(path: Path, console: Console) -> int:
     return 0
 
 
-def _numbers(count: int):
-    """A parser of so many numbers with commas between."""
+def _numbers(count: int) -> Callable[[str], tuple[float, ...]]:
+    """A parser of `count` numbers separated by commas."""
 
     def parse(text: str) -> tuple[float, ...]:
-        values = tuple(float(part) for part in text.split(","))
+        try:
+            values = tuple(float(part) for part in text.split(","))
+        except ValueError:
+            values = ()
         if len(values) != count or not np.isfinite(values).all():
-            raise ValueError(text)
+            raise argparse.ArgumentTypeError(f"{text!r} is not {count} numbers separated by commas")
         return values
 
-    parse.__name__ = f"{count} numbers with commas between"
     return parse

@@ -1,5 +1,6 @@
 """`invgraphics execute`: a dry run from a scene to a rehearsed plan, the replay of its log, and what is refused in one line."""
 
+import argparse
 import json
 from dataclasses import replace
 from pathlib import Path
@@ -12,6 +13,7 @@ import torch
 from grasp_sim.hands import load_hand
 from invgraphics.camera import Camera
 from invgraphics.cli import main
+from invgraphics.commands.execute import add_arguments
 from invgraphics.demo.cell import PARKED, build_cell
 from invgraphics.execution.replay import find_joint_motion, load_log
 from invgraphics.execution.setup import compute_payload
@@ -167,12 +169,22 @@ def test_bad_input_is_one_line(out: Path, calibration: Path, words: list[str], m
     assert error.count("\n") == 1
 
 
-@pytest.mark.parametrize("words", [["--place", "0.2"], ["--home", "1,2,3"], ["--workspace", "a,b,c,d,e,f"]])
+def test_values_may_start_with_a_minus() -> None:
+    parser = argparse.ArgumentParser()
+    add_arguments(parser)
+    words = ["out", "--place", "-0.3,0.4", "--home", "-90,-90,-90,-90,90,0", "--workspace", "-.9,.9,-0.9,0.9,0,1"]
+    arguments = parser.parse_args(words)
+    assert arguments.place == [(-0.3, 0.4)]
+    assert arguments.home == (-90, -90, -90, -90, 90, 0)
+    assert arguments.workspace == (-0.9, 0.9, -0.9, 0.9, 0, 1)
+
+
+@pytest.mark.parametrize("words", [["--place", "0.2"], ["--place", "-0.2,inf"], ["--home", "1,2,3"], ["--workspace", "a,b,c,d,e,f"]])
 def test_numbers_are_counted(out: Path, words: list[str], capsys: pytest.CaptureFixture) -> None:
     with pytest.raises(SystemExit) as exit_:
         main(["execute", str(out), *words])
     assert exit_.value.code == 2
-    assert "numbers with commas between" in capsys.readouterr().err
+    assert "numbers separated by commas" in capsys.readouterr().err
 
 
 def test_grasps_of_another_hand_are_refused(tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
