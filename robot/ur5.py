@@ -232,7 +232,7 @@ class UR5:
         except KeyboardInterrupt:
             self._break_off()
             self._latch(MotionStoppedError("stopped by a person (Ctrl-C)", StopReason.BY_PERSON))
-            raise MotionStoppedError(str(self._stop), StopReason.BY_PERSON) from None
+            raise MotionStoppedError(str(self._stop), self._stop.reason) from None
         except BaseException:
             if self._stop is None:
                 self._break_off()
@@ -278,6 +278,9 @@ class UR5:
             raise MotionStoppedError(str(self._stop), self._stop.reason)
 
     def _latch(self, stop: MotionStoppedError) -> None:
+        """Keeps a stop, unless there was one before: the first is the cause."""
+        if self._stop is not None:
+            return
         self._stop = stop
         self._note("stop", reason=stop.reason, message=str(stop))
         if self._servo is not None:

@@ -147,6 +147,16 @@ def test_only_a_person_ends_a_stop(bench: Bench) -> None:
 
 
 @on_linux
+def test_a_stop_that_was_not_looked_at_yet_is_not_blamed_on_a_person(bench: Bench) -> None:
+    """The servo process has ended by itself before the program says stop."""
+    bench.stand_in.inject(bench.controller.emergency_stop)
+    wait_until(lambda: bench.driver._servo.stopped is not None)
+    bench.driver.stop("the program gave up")
+    assert bench.driver.stopped is not None
+    assert bench.driver.stopped.reason is StopReason.EMERGENCY_STOP
+
+
+@on_linux
 def test_failing_question_stops_the_arm(bench: Bench) -> None:
     def fails() -> bool:
         if bench.driver.joint_positions()[0] > np.pi + 0.03:
