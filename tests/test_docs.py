@@ -103,12 +103,14 @@ def test_the_frame_that_the_readme_writes_is_read_back(tmp_path):
     exec(block, namespace)
     generator = np.random.default_rng(0)
     rgb, depth = generator.integers(0, 256, (48, 64, 3)).astype(np.uint8), generator.uniform(0.5, 1.5, (48, 64))
+    depth[0, :2] = 9.0, np.nan
     ids = np.zeros((48, 64), int)
-    ids[10:20, 10:20], ids[30:40, 30:50] = 1, 7
+    ids[10:20, 10:20], ids[30:40, 30:50] = 1, 700
     K = np.array([[60.0, 0, 31.5], [0, 60, 23.5], [0, 0, 1]])
     namespace["write_frame"](tmp_path / "mine", rgb, depth, K, ids)
     observation = load_frame(tmp_path / "mine").observation
     assert [int(mask.sum()) for mask in observation.masks] == [100, 200]
+    depth[0, :2] = 0.0  # Beyond what 16 bits hold, and no number: no reading.
     np.testing.assert_allclose(observation.depth.numpy(), depth, atol=6e-5)
     torch.testing.assert_close(observation.camera.K, torch.tensor(K, dtype=torch.float32))
     brightest = np.unravel_index(rgb[..., 0].argmax(), (48, 64))
