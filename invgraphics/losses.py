@@ -1,10 +1,8 @@
 """Terms of losses, unreduced: a value for each pixel, vertex or object. The caller masks, weighs and reduces."""
 
 import torch
-from jaxtyping import Bool, Float, Int
+from jaxtyping import Bool, Float
 from torch import Tensor
-
-from invgraphics.geometry.mesh import face_cross
 
 
 def charbonnier(residuals: Float[Tensor, "*shape"]) -> Float[Tensor, "*shape"]:
@@ -29,10 +27,10 @@ def compare_depths(
 
 
 def compare_silhouettes(
-    coverage: Float[Tensor, "*shape"], mask: Bool[Tensor, "*shape"], informative: Bool[Tensor, "*shape"]
+    coverage: Float[Tensor, "*shape"], share: Float[Tensor, "*shape"], informative: Bool[Tensor, "*shape"]
 ) -> Float[Tensor, "*shape"]:
-    """Squared difference of coverage and mask; 0 where the mask says nothing (another object in front, the image's end)."""
-    return torch.where(informative, coverage - mask.to(coverage.dtype), 0.0) ** 2
+    """Squared difference of coverage and the share that the mask covers; 0 where the mask says nothing (an object in front, no image)."""
+    return torch.where(informative, coverage - share, 0.0) ** 2
 
 
 def penetrate_plane(heights: Float[Tensor, "*shape"]) -> Float[Tensor, "*shape"]:
@@ -53,9 +51,3 @@ def miss_contact(heights: Float[Tensor, "*n v"], band: float = 2e-3) -> Float[Te
 def bend(vertices: Float[Tensor, "v 3"], laplacian: Float[Tensor, "v v"]) -> Float[Tensor, " v"]:
     """Squared length (m^2) of each vertex's difference from the mean of its neighbours (see `mesh.uniform_laplacian`, sparse or dense)."""
     return ((laplacian @ vertices) ** 2).sum(-1)
-
-
-def crease(vertices: Float[Tensor, "v 3"], faces: Int[Tensor, "f 3"], neighbours: Int[Tensor, "e 2"]) -> Float[Tensor, " e"]:
-    """One minus the cosine between the normals of adjacent faces, for each pair of faces in `neighbours`."""
-    normals = torch.nn.functional.normalize(face_cross(vertices, faces), dim=-1, eps=1e-20)
-    return 1 - (normals[neighbours[:, 0]] * normals[neighbours[:, 1]]).sum(-1)

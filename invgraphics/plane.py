@@ -153,6 +153,7 @@ def _refit(plane: Float[Tensor, "3"], rays: Float[Tensor, "n 3"], inverse_depth:
     Returns:
         The plane as `normal / offset_m`, and the standard deviation of the noise in inverse depth (1/m).
     """
+    dtype = plane.dtype
     rays, inverse_depth, plane = rays.double(), inverse_depth.double(), plane.double()
     noise = _RANSAC_TOLERANCE / 2
     for _ in range(_REFIT_STEPS):
@@ -164,7 +165,7 @@ def _refit(plane: Float[Tensor, "3"], rays: Float[Tensor, "n 3"], inverse_depth:
         weights = (1 - (residuals / (_TUKEY_CUTOFF * noise)) ** 2).clamp(min=0) ** 2
         weighted = rays * weights[:, None]
         plane = torch.linalg.solve(weighted.T @ rays, weighted.T @ inverse_depth)
-    return plane.float(), noise
+    return plane.to(dtype), noise
 
 
 def _build_plane(plane: Float[Tensor, "3"], noise: float, inliers: Bool[Tensor, "h w"], observation: Observation) -> SupportPlane:

@@ -12,7 +12,7 @@ from torch import Tensor
 from invgraphics.camera import Camera
 from invgraphics.geometry.cage import mean_value_coordinates, sphere_cage
 from invgraphics.geometry.mesh import Mesh, uniform_laplacian
-from invgraphics.losses import bend, compare_depths, miss_contact, penetrate_plane
+from invgraphics.losses import bend, compare_depths, compare_silhouettes, miss_contact, penetrate_plane
 from invgraphics.parameters import Diffused
 from invgraphics.transforms import invert, transform_points
 from optim.minimize import Limits
@@ -114,8 +114,14 @@ def build_crop_target(view: ObjectView, camera: Camera) -> CropTarget:
     mean_depth = pool(depth * measured) / np.maximum(measured_share, 1e-6)
     informative = (pool(np.maximum(hidden - owned, 0)) < 0.01) & (pool(inside) > 0.99)
     crop = camera.crop(left, top, width, height).resize(width // cell, height // cell)
-    tensors = [torch.as_tensor(image) for image in (mean_depth, measured_share >= 0.5, share, informative)]
-    return CropTarget(crop, *tensors, noise=view.noise)
+    return CropTarget(
+        crop,
+        depth=torch.as_tensor(mean_depth).to(camera.K),
+        measured=torch.as_tensor(measured_share >= 0.5),
+        share=torch.as_tensor(share).to(camera.K),
+        informative=torch.as_tensor(informative),
+        noise=view.noise,
+    )
 
 
 def _choose_window(owned: np.ndarray) -> tuple[int, int, int, int, int]:
@@ -173,11 +179,11 @@ def build_cage_problem(
     size = float(radii.max())
     stage = Stage(
         "cage",
-        free={"cage": Diffused.over(cage_faces, len(rest), _NEIGHBOURHOOD, unit=1.0)},
+        free={"cage": Diffused.over(cage_faces, len(rest), _NEIGHBOURHOOD, unit=1.0, dtype=rest.dtype)},
         predict=_build_prediction(mesh.faces, weights, rest, T_world_object, targets, rasterizer),
         terms=(
             *(term for view, target in enumerate(targets) for term in _build_image_terms(view, target, loss_weights)),
-            *_build_cage_terms(cage_faces, len(rest), size, loss_weights),
+            *_build_cage_terms(cage_faces, rest, size, loss_weights),
             *_build_contact_terms(transform_points(T_world_object, mesh.vertices), targets[0], loss_weights, has_plane, obstacles),
         ),
         stepper=Adam(_LEARNING_RATE * size),
@@ -274,13 +280,15 @@ def _build_image_terms(view: int, target: CropTarget, weights: CageWeights) -> t
 
     def silhouette(mesh: DeformedMesh) -> Tensor:
         crop = mesh.crops[view]
-        return (torch.where(target.informative, crop.coverage - target.share, 0.0) ** 2).sum() / cells
+        return compare_silhouettes(crop.coverage, target.share, target.informative).sum() / cells
 
     return LossTerm(f"depth{suffix}", weights.depth, depth), LossTerm(f"silhouette{suffix}", weights.silhouette, silhouette)
 
 
-def _build_cage_terms(cage_faces: Int[Tensor, "t 3"], n_cage: int, size: float, weights: CageWeights) -> tuple[LossTerm, ...]:
-    laplacian = uniform_laplacian(cage_faces, n_cage, torch.float32)
+def _build_cage_terms(
+    cage_faces: Int[Tensor, "t 3"], rest: Float[Tensor, "c 3"], size: float, weights: CageWeights
+) -> tuple[LossTerm, ...]:
+    laplacian = uniform_laplacian(cage_faces, len(rest), rest.dtype)
     return (
         LossTerm("smoothness", weights.smoothness / size**2, lambda mesh: bend(mesh.cage_offset, laplacian)),
         LossTerm("rest", weights.rest / size**2, lambda mesh: (mesh.cage_offset**2).sum(-1)),

@@ -1,6 +1,7 @@
 """The support plane against planes that are known, exactly or from the datasets' own notes."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -58,6 +59,14 @@ def test_world_frame_stands_on_the_plane_below_the_objects() -> None:
     assert float(carried[:, 2].min()) > -0.01
     torch.testing.assert_close(plane.height(points)[observation.masks.any(0)], carried[:, 2], atol=1e-5, rtol=0)
     assert not (plane.inliers & observation.masks.any(0)).any()
+
+
+def test_dtype_follows_the_observation() -> None:
+    observation = Tabletop().observe()
+    camera = observation.camera.to(dtype=torch.float64)
+    double = find(replace(observation, colour=observation.colour.double(), depth=observation.depth.double(), camera=camera))
+    assert double.T_world_camera.dtype == double.normal.dtype == torch.float64
+    torch.testing.assert_close(double.normal.float(), find(observation).normal, atol=1e-3, rtol=0)
 
 
 def test_result_depends_on_the_generator_alone() -> None:

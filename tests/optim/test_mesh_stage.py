@@ -62,6 +62,16 @@ def test_ball_of_the_wrong_size_grows_or_shrinks_to_its_image(wrong):
     assert result.history.loss["total"][-1] < result.history.loss["total"][0] / 3
 
 
+def test_dtype_follows_the_mesh_and_the_camera():
+    observation = photograph([ball(0.035)], noise=5e-4)
+    view, start = view_objects(observation, has_plane=True)[0], sphere(0.03)
+    double = build_crop_target(view, observation.camera.to(dtype=torch.float64))
+    mesh, _ = fit_cage(Mesh(start.vertices.double(), start.faces), STANDING.double(), [double], RASTERIZER, has_plane=True)
+    single, _ = fit_cage(start, STANDING, [build_crop_target(view, observation.camera)], RASTERIZER, has_plane=True)
+    assert mesh.vertices.dtype == torch.float64
+    torch.testing.assert_close(mesh.vertices.float(), single.vertices, atol=1e-3, rtol=0)
+
+
 def test_silhouette_alone_moves_what_depth_does_not_see():
     target = target_of(ball(0.035))
     blind = replace(target, measured=torch.zeros_like(target.measured))
