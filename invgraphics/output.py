@@ -23,10 +23,10 @@ from torch import Tensor
 
 from invgraphics import __version__
 from invgraphics.camera import Camera
-from invgraphics.datasets.files import read_json
+from invgraphics.datasets.files import read_json, read_mesh
 from invgraphics.datasets.frame_writer import write_frame_folder
 from invgraphics.errors import InputError
-from invgraphics.geometry.mesh import Mesh, load_mesh
+from invgraphics.geometry.mesh import Mesh
 from invgraphics.geometry.texture import load_textured_obj, save_textured_obj
 from invgraphics.glb import encode_glb
 from invgraphics.reconstruction import Reconstruction
@@ -157,7 +157,9 @@ def load_scene(out: Path) -> Scene:
         objects = tuple(_load_object(row, out, camera) for row in content["objects"])
         plane = None if content["plane"] is None else Plane(_parse_material(content["plane"]["material"]))
         return Scene(objects, tuple(_parse_light(row) for row in content["lights"]), plane, camera)
-    except (json.JSONDecodeError, KeyError, TypeError) as error:
+    except InputError:
+        raise
+    except (KeyError, TypeError, ValueError) as error:
         raise InputError(f"{path} is damaged ({type(error).__name__}: {error}); reconstruct again") from error
 
 
@@ -186,7 +188,7 @@ def load_samples(out: Path, scene: Scene) -> tuple[tuple[tuple[Mesh, ...], ...],
             if name not in stored or not paths:
                 raise InputError(f"{spread_file} and {out / _SAMPLE_FOLDER} know nothing of {name}; reconstruct again")
             T_object_camera = invert(item.T_world_object) @ scene.camera.T_world_camera
-            samples.append(tuple(replace(load_mesh(path), colours=None).transformed(T_object_camera) for path in paths))
+            samples.append(tuple(replace(read_mesh(path), colours=None).transformed(T_object_camera) for path in paths))
             spreads.append(torch.as_tensor(stored[name]))
     return tuple(samples), tuple(spreads)
 
@@ -196,7 +198,7 @@ def load_cages(out: Path, scene: Scene) -> tuple[Mesh, ...]:
     paths = [out / _CAGE_FOLDER / f"{_object_key(index)}.ply" for index in load_mask_indices(out)]
     if not all(path.is_file() for path in paths):
         return ()
-    return tuple(replace(load_mesh(path), colours=None).transformed(scene.camera.T_world_camera) for path in paths)
+    return tuple(replace(read_mesh(path), colours=None).transformed(scene.camera.T_world_camera) for path in paths)
 
 
 def write_json(path: Path, content: Any) -> None:
@@ -225,7 +227,7 @@ def _empty_folder(folder: Path) -> None:
 
 
 def _mesh_file(mask_index: int) -> str:
-    return f"{_MESH_FOLDER}/object_{mask_index:02d}.ply"
+    return f"{_MESH_FOLDER}/{_object_key(mask_index)}.ply"
 
 
 def _object_key(mask_index: int) -> str:
@@ -252,7 +254,7 @@ def _save_cages(reconstruction: Reconstruction, out: Path) -> None:
 
 
 def _textured_file(mask_index: int) -> str:
-    return f"{_MESH_FOLDER}/object_{mask_index:02d}.obj"
+    return f"{_MESH_FOLDER}/{_object_key(mask_index)}.obj"
 
 
 def _untint(mesh: Mesh, material: SurfaceMaterial) -> Mesh:
@@ -374,7 +376,7 @@ def _load_object(row: Mapping[str, Any], out: Path, camera: Camera) -> SceneObje
     path = out / row["mesh"]
     if not path.is_file():
         raise InputError(f"no such mesh: {path}, which {out / _SCENE_FILE} names; reconstruct again")
-    mesh = load_mesh(path).transformed(T_object_camera)
+    mesh = read_mesh(path).transformed(T_object_camera)
     return replace(shape, mesh=_untint(mesh, material) if row["mesh_has_vertex_colours"] else replace(mesh, colours=None))
 
 

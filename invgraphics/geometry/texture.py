@@ -69,10 +69,10 @@ def load_textured_obj(path: Path) -> Mesh:
     if not path.is_file() or picture is None:
         raise InputError(f"no such textured mesh: {path} and the image {path.with_suffix('.png').name} beside it")
     rows: dict[str, list[list[str]]] = {"v": [], "vt": [], "f": []}
-    for line in path.read_text().splitlines():
-        kind, *values = line.split()
-        rows.get(kind, []).append(values)
     try:
+        for line in path.read_text().splitlines():
+            kind, *values = line.split()
+            rows.get(kind, []).append(values)
         vertices, places = (torch.tensor(np.array(rows[kind], dtype=np.float64)) for kind in ("v", "vt"))
         corners = np.array([[entry.split("/") for entry in row] for row in rows["f"]], dtype=np.int64) - 1
         uv = places[torch.from_numpy(corners[..., 1])]

@@ -275,13 +275,26 @@ def test_interrupted_writing_leaves_no_scene(reconstruction: Reconstruction, tmp
 
 @pytest.mark.parametrize(
     ("damage", "message"),
-    [(lambda text: text[:100], "damaged"), (lambda text: text.replace('"version": 1', '"version": 99'), "format version 99")],
+    [
+        (lambda text: text[:100], "damaged"),
+        (lambda text: text.replace('"K": [', '"K": [[1.0],'), "damaged"),
+        (lambda text: text.replace('"version": 1', '"version": 99'), "format version 99"),
+    ],
 )
 def test_damaged_scene_is_named(reconstruction: Reconstruction, tmp_path: Path, damage, message: str) -> None:
     save_reconstruction(reconstruction, tmp_path)
     path = tmp_path / "scene.json"
     path.write_text(damage(path.read_text()))
     with pytest.raises(InputError, match=message):
+        load_scene(tmp_path)
+
+
+def test_damaged_mesh_is_named(reconstruction: Reconstruction, tmp_path: Path) -> None:
+    save_reconstruction(reconstruction, tmp_path)
+    row = next(row for row in json.loads((tmp_path / "scene.json").read_text())["objects"] if not row["mesh_is_ellipsoid"])
+    path = tmp_path / row["mesh"]
+    path.write_bytes(path.read_bytes()[:200])
+    with pytest.raises(InputError, match=f"{path.name} is not a mesh that can be read"):
         load_scene(tmp_path)
 
 
