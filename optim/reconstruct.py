@@ -41,6 +41,8 @@ from optim.trimming import trim_masks
 from renderers.protocol import Rendered, make_renderer
 from renderers.rasterize import make_rasterizer
 
+_POSE_TOLERANCE = 0.01
+"""By which a pose that should be the identity may differ from it, in metres and in entries of its rotation."""
 Progress = Callable[[str, float], None]
 """Told the name of the stage and the fraction of the whole that is done, in [0, 1]."""
 
@@ -70,7 +72,8 @@ def reconstruct_views(
 
     Args:
         observations: at least one. Each has its own masks; which show the same object is found out.
-        T_first_camera: each camera's coordinates to the first one's, metres; estimated where None (`optim.registration`).
+        T_first_camera: each camera's coordinates to the first one's, metres, so that the first is the identity; estimated where None
+            (`optim.registration`).
         seed: the same gives the same result.
         progress: told of every stage.
         options: leave out ingredients, for ablations.
@@ -78,9 +81,10 @@ def reconstruct_views(
             same result to the bit. The folder is the caller's to remove.
 
     Raises:
-        InputError: an image has no mask, or none with enough depth; the images do not register; or the checkpoint cannot be read or
-            written.
+        InputError: an image has no mask, or none with enough depth; the images do not register, or the poses do not go with them; or the
+            checkpoint cannot be read or written.
     """
+    _check_poses(T_first_camera, len(observations))
     observation = observations[0]
     kept, mask_indices, left_out = _leave_out(observation)
     others = [_leave_out(other)[0] for other in observations[1:]]
@@ -112,6 +116,15 @@ def reconstruct_views(
         seconds=stages.seconds,
         peak_memory_bytes=resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024,
     )
+
+
+def _check_poses(T_first_camera: Float[Tensor, "k 4 4"] | None, images: int) -> None:
+    if T_first_camera is None:
+        return
+    if len(T_first_camera) != images:
+        raise InputError(f"the number of camera poses is {len(T_first_camera)}; {images} images need as many, the identity for the first")
+    if not torch.allclose(T_first_camera[0], torch.eye(4).to(T_first_camera), atol=_POSE_TOLERANCE):
+        raise InputError("the first of the camera poses is not the identity; all must be relative to the first: invert(T[0]) @ T")
 
 
 def _leave_out(observation: Observation) -> tuple[Observation, tuple[int, ...], dict[int, str]]:

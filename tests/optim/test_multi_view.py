@@ -115,6 +115,16 @@ def test_estimated_poses_do_nearly_as_well_as_true_ones():
     assert estimated < 1.25 * known
 
 
+@pytest.mark.parametrize(
+    ("choose", "message"),
+    [(lambda poses: poses[:1], "number of camera poses is 1; 2 images need as many"), (lambda poses: poses.flip(0), "is not the identity")],
+)
+def test_poses_that_do_not_go_with_the_images_are_refused(choose, message):
+    images = photograph_from([FRONT, ASIDE], SOLIDS[1:2])
+    with pytest.raises(InputError, match=message):
+        reconstruct_views([unplace(item) for item in images], choose(relate(images)))
+
+
 def test_images_of_different_scenes_are_refused():
     first = photograph(SOLIDS)
     other = photograph([box((0.12, 0.02, 0.02)), ball(0.015, x=0.08, y=0.05)])
