@@ -11,10 +11,10 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from invgraphics.calibration import SpreadScores, score_samples
 from invgraphics.datasets import GroundTruth
 from invgraphics.geometry.mesh import Mesh
 from invgraphics.metrics import ShapeScores, compute_auc, score_mesh
+from invgraphics.spread import SpreadScores, score_samples
 
 
 @dataclass(frozen=True)

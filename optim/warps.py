@@ -19,7 +19,7 @@ from optim.superquadrics import Superquadric
 SEEN_NOISE = 0.85
 """Standard deviation, in noise levels of the depth, by which what was seen varies. One of the constants of calibration: these three were
 fitted on the odd scenes of a development set of scanned objects (43 objects), so that the truth ranks among 7 samples by chance; the
-shares of `invgraphics.calibration.compute_reliability` are then off by 1.4 % there in the mean, and by 3.6 % on the even ones (30)."""
+shares of `invgraphics.spread.compute_reliability` are then off by 1.4 % there in the mean, and by 3.6 % on the even ones (30)."""
 UNSEEN_SHARE = 0.35
 """Standard deviation of what was not seen, as a share of its distance from what was seen."""
 _LEAST_NOISE = 0.001

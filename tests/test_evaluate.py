@@ -14,7 +14,6 @@ import pytest
 import torch
 import trimesh
 
-from invgraphics.calibration import SpreadScores
 from invgraphics.camera import Camera
 from invgraphics.cli import main
 from invgraphics.commands.evaluate import evaluate_images
@@ -36,6 +35,7 @@ from invgraphics.evaluation import (
 )
 from invgraphics.geometry.mesh import Mesh, icosphere
 from invgraphics.metrics import ShapeScores
+from invgraphics.spread import SpreadScores
 from invgraphics.transforms import invert, rigid, so3_exp
 from optim.options import ReconstructionOptions
 from tests.helpers import SHARED_DATA, needs_shared_data

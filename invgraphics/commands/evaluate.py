@@ -14,7 +14,6 @@ from rich.console import Console
 from rich.table import Table
 
 from invgraphics import __version__
-from invgraphics.calibration import summarize_spread
 from invgraphics.commands.executors import add_executor_arguments, choose_workers, describe_machine, run_all, show_progress
 from invgraphics.commands.pose_tables import build_pose_table, describe_poses
 from invgraphics.commands.prompting import add_sam2_argument
@@ -37,6 +36,7 @@ from invgraphics.output import claim_or_carry_on, write_json
 from invgraphics.pose_metrics import PoseResult
 from invgraphics.report.gallery import write_gallery
 from invgraphics.report.html import count
+from invgraphics.spread import summarize_spread
 from optim.options import INGREDIENTS, ReconstructionOptions
 from optim.uncertainty import check_sample_count
 
@@ -79,7 +79,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         type=int,
         default=0,
         metavar="K",
-        help="draw K shapes an object, 2 at least, and say whether their spread predicts the error (default: none)",
+        help="draw K shapes per object, at least 2, and say whether their spread predicts the error (default: none)",
     )
     parser.add_argument(
         "--from-boxes", action="store_true", help="segment inside the boxes of the given masks, instead of taking the masks"

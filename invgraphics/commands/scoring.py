@@ -14,7 +14,6 @@ import torch
 
 from grasp_sim.stability import measure_stability
 from invgraphics.agreement import measure_agreement, measure_penetration, measure_sinking
-from invgraphics.calibration import SpreadScores
 from invgraphics.commands.pictures import render_gallery_pictures
 from invgraphics.commands.pose_scoring import mark_pose_missing, score_poses
 from invgraphics.commands.prompting import load_segmenter, segment_frame
@@ -30,6 +29,7 @@ from invgraphics.pose_metrics import PoseResult, describe_pose, parse_pose_resul
 from invgraphics.reconstruction import Reconstruction
 from invgraphics.report.gallery import GalleryPictures
 from invgraphics.segment import find_boxes
+from invgraphics.spread import SpreadScores
 from optim.completion import build_candidates
 from optim.object_view import view_objects
 from optim.options import ReconstructionOptions

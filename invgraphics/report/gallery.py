@@ -7,7 +7,6 @@ from html import escape
 from pathlib import Path
 from typing import Any
 
-from invgraphics.calibration import compute_reliability, summarize_spread
 from invgraphics.evaluation import (
     STABLE_DEGREES,
     STABLE_MM,
@@ -21,6 +20,7 @@ from invgraphics.evaluation import (
 )
 from invgraphics.report.charts import draw_against_diagonal
 from invgraphics.report.html import build_page, count, details, grid, key_figures, message, section, table
+from invgraphics.spread import compute_reliability, summarize_spread
 
 SCORE_COLUMNS = {
     "cd_l1_mm": ("Chamfer", "mm"),
@@ -150,8 +150,8 @@ def _describe_spread(known: Sequence[ObjectResult]) -> str:
     figures = [
         (_format(facts["predicted_mm"], "mm"), "mean error that the samples predict"),
         (_format(facts["actual_mm"], "mm"), "mean error, between surfaces, both ways"),
-        (f"{facts['rank_correlation']:.2f}", "rank correlation of the two over objects"),
-        (f"{facts['point_rank_correlation']:.2f}", "rank correlation over an object's points, mean"),
+        (_format(facts["rank_correlation"], digits=2), "rank correlation of the two over objects"),
+        (_format(facts["point_rank_correlation"], digits=2), "rank correlation over an object's points, mean"),
     ]
     reliability = [(100 * predicted, 100 * observed) for predicted, observed in compute_reliability(scores)]
     errors = [(score.predicted_mm, score.actual_mm) for score in scores]
@@ -210,5 +210,5 @@ def _describe_part(part: Any, columns: Mapping[str, tuple[str, str]]) -> str:
     return " · ".join(f"{label} <b>{_format(getattr(part, key))}</b> {unit}" for key, (label, unit) in columns.items())
 
 
-def _format(value: float, unit: str = "") -> str:
-    return "–" if math.isnan(value) else f"{value:.1f} {unit}".rstrip()
+def _format(value: float, unit: str = "", digits: int = 1) -> str:
+    return "–" if math.isnan(value) else f"{value:.{digits}f} {unit}".rstrip()

@@ -7,8 +7,8 @@ import pytest
 import torch
 from scipy.stats import spearmanr
 
-from invgraphics.calibration import compute_reliability, correlate_ranks, score_samples, summarize_spread
 from invgraphics.geometry.mesh import Mesh, icosphere
+from invgraphics.spread import compute_reliability, correlate_ranks, score_samples, summarize_spread
 
 SPHERE, FACES = icosphere(2)
 
