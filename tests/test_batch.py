@@ -15,7 +15,7 @@ from invgraphics.commands.executors import run_all
 from invgraphics.commands.reconstruct import Settings
 from invgraphics.errors import InputError
 from invgraphics.output import load_scene
-from tests.executor_work import measure_length
+from tests.executor_work import leave_a_mark, measure_length
 from tests.invgraphics.dataset_samples import BALL, write_fewsol, write_tum
 from tests.invgraphics.tabletop import write_frame
 
@@ -102,6 +102,15 @@ def test_sequences_without_masks_have_nothing_to_evaluate(tmp_path, capsys):
 def test_work_is_done_in_this_process_where_one_worker_does_it():
     results = dict(run_all(functools.partial(measure_length, base=10, parent=os.getpid()), ["a", "bb"], lambda item: (item, 0), workers=1))
     assert results == {"a": 11, "bb": 12}
+
+
+def test_an_interruption_ends_what_has_begun_and_begins_nothing_else(tmp_path):
+    results = run_all(functools.partial(leave_a_mark, folder=tmp_path), range(30), lambda item: -1, workers=2)
+    assert next(results) == 0
+    (tmp_path / "interrupted").touch()
+    results.close()
+    begun = len(list(tmp_path.iterdir())) - 1
+    assert 1 <= begun < 15
 
 
 def test_ray_is_asked_for_by_name_where_it_is_absent(tmp_path):

@@ -110,6 +110,9 @@ def _run_on_processes(function: Callable[[Item], T], items: Sequence[Item], bury
                 yield result
         except BrokenProcessPool:
             pass
+        finally:
+            # Leaving the pool waits for all that was handed to it: once interrupted, only for what has begun.
+            pool.shutdown(wait=False, cancel_futures=True)
     for item in left:
         yield _run_alone(function, item, bury)
 
