@@ -4,6 +4,7 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
+from urllib.parse import quote
 
 import torch
 from jaxtyping import Bool, Float
@@ -13,6 +14,7 @@ from invgraphics.camera import Camera
 from invgraphics.datasets import GroundTruth
 from invgraphics.geometry.distances import find_nearest_faces
 from invgraphics.geometry.mesh import Mesh, linear_from_srgb, srgb_from_linear, vertex_normals
+from invgraphics.geometry.spherical_harmonics import CONSTANT
 from invgraphics.observation import Observation
 from invgraphics.reconstruction import Reconstruction
 from invgraphics.report.fit import Pictures
@@ -63,8 +65,6 @@ _SUPERSAMPLING = 2
 _CLAY, _RED_CLAY = (0.55, 0.55, 0.55), (0.62, 0.16, 0.10)
 _AMBIENT, _LAMP = 0.25, 0.9
 """Share of light that a white surface reflects of the even light, and of the lamp when it faces it."""
-_SH_CONSTANT = 0.282095
-"""Y(0,0): radiance of a constant environment is its first coefficient times this."""
 
 
 def render_pictures(reconstruction: Reconstruction, renderer: Renderer | None = None) -> Pictures:
@@ -169,7 +169,7 @@ def _lamp_direction(camera: Camera) -> Float[Tensor, "3"]:
 def _studio_lights(camera: Camera) -> tuple[Light, ...]:
     """The light under which clay is shown, for a renderer."""
     sh = camera.K.new_zeros(9, 3)
-    sh[0] = _AMBIENT / _SH_CONSTANT
+    sh[0] = _AMBIENT / CONSTANT
     return AmbientLight(sh), DirectionalLight(_lamp_direction(camera), camera.K.new_full((3,), _LAMP * math.pi))
 
 
@@ -192,11 +192,11 @@ def render_gallery_pictures(
             files = {f"{name}_{index:02d}_{what}.jpg": image for what, image in (*crops.items(), *beside.items())}
             for file, image in files.items():
                 save_jpeg(image, folder / file)
-            paths = {what: f"{GALLERY_FOLDER}/{name}_{index:02d}_{what}.jpg" for what in (*crops, *beside)}
+            uris = {what: quote(f"{GALLERY_FOLDER}/{name}_{index:02d}_{what}.jpg") for what in (*crops, *beside)}
             result[index] = GalleryPictures(
-                [(GALLERY_CAPTIONS[what], paths[what]) for what in crops],
-                [paths[what] for what in beside if what.startswith("mesh")],
-                [paths[what] for what in beside if what.startswith("true")],
+                [(GALLERY_CAPTIONS[what], uris[what]) for what in crops],
+                [uris[what] for what in beside if what.startswith("mesh")],
+                [uris[what] for what in beside if what.startswith("true")],
             )
     return result
 
