@@ -1,4 +1,4 @@
-"""The RealSense D405 (or another D400): colour and depth on one pinhole camera, in the unit and with the intrinsics that the device states.
+"""The RealSense D405 (or another D4xx): colour and depth on one pinhole camera, in the unit and with the intrinsics that the device states.
 
     with open_camera() as camera:
         frame = camera.capture()
@@ -31,8 +31,11 @@ from robot.lens import build_rays, build_undistortion, register_depth, undistort
 from robot.stops import MotionStoppedError, StopReason
 
 _QUEUE_FRAMES = 64
+"""Frames that wait to be paired, a second of both streams; the oldest are dropped."""
 _MOST_COUNTS = 65535
+"""Of a 16-bit depth image."""
 _FRAMES_ON_THE_WAY = 3
+"""Pairs that a camera may have exposed before it was asked and delivers after that."""
 _LARGEST_SKEW = 0.25
 """Share of the time between two pictures by which depth and colour of one picture may differ."""
 _LONGEST_RANGE_M = {"D405": 1.5}
@@ -151,11 +154,11 @@ class RealSenseCamera:
         self.close()
 
     def close(self) -> None:
-        """Stops the streams; those of a camera that is gone have stopped."""
+        """Stops the streams, and gives back sensors that were opened and never started; those of a camera that is gone have stopped."""
         for sensor, _ in self._sensors:
-            with suppress(RuntimeError):
-                sensor.stop()
-                sensor.close()
+            for end in (sensor.stop, sensor.close):
+                with suppress(RuntimeError):
+                    end()
 
     def capture(self) -> CapturedFrame:
         """Takes a picture of a scene in which nothing moves.

@@ -191,9 +191,24 @@ def test_a_wrong_or_doubtful_unit_is_refused():
         standin.inject(CameraFault.TWO_UNITS)
         with pytest.raises(InputError, match=r"states several units of depth, 0\.0001 m, 0\.001 m"):
             camera.capture()
+
+
+def test_a_picture_without_depth_is_refused():
+    with CameraStandIn(*_picture(), K, rate=60) as standin, RealSenseCamera(standin.device, SETTINGS) as camera:
         standin.inject(CameraFault.EMPTY_DEPTH)
-        with pytest.raises(InputError, match=r"several units|sees no depth at all"):
+        with pytest.raises(InputError, match="sees no depth at all"):
             camera.capture()
+
+
+def test_a_camera_that_cannot_be_started_is_given_back():
+    """Another program has the colour sensor: the depth sensor, which was opened first, must not stay open."""
+    with CameraStandIn(*_picture(), K, rate=60) as standin:
+        depth_sensor, colour_sensor = standin.device.query_sensors()
+        colour_sensor.open(colour_sensor.get_stream_profiles()[0])
+        with pytest.raises(InputError, match="does another program use it"):
+            RealSenseCamera(standin.device, SETTINGS)
+        depth_sensor.open(depth_sensor.get_stream_profiles()[0])
+        depth_sensor.close()
 
 
 def test_a_stream_that_the_camera_does_not_have_is_refused():
