@@ -66,12 +66,12 @@ class Record:
 
 def read_log(path: Path) -> Iterator[Record]:
     """The records of a log in order; `InputError` where a line is none. A last line that was cut off by a crash is left out."""
-    with path.open(encoding="utf-8") as lines:
+    with path.open(encoding="utf-8", errors="replace") as lines:
         for number, line in enumerate(lines, start=1):
             try:
                 entries = json.loads(line)
                 yield Record(float(entries["clock"]), str(entries["kind"]), entries)
-            except (json.JSONDecodeError, KeyError, TypeError):
+            except (ValueError, KeyError, TypeError):
                 if line.endswith("\n"):
                     raise InputError(f"{path}, line {number}: not a record of a robot log") from None
 

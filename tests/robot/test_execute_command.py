@@ -15,6 +15,7 @@ from invgraphics.camera import Camera
 from invgraphics.cli import main
 from invgraphics.commands.execute import add_arguments
 from invgraphics.demo.cell import PARKED, build_cell
+from invgraphics.errors import InputError
 from invgraphics.execution.replay import find_joint_motion, load_log
 from invgraphics.execution.setup import compute_payload
 from invgraphics.grasp import Grasp, save_grasps
@@ -223,3 +224,11 @@ def test_a_log_that_was_cut_off_is_read_to_its_last_line(tmp_path: Path) -> None
     with (tmp_path / "log.jsonl").open("a") as file:
         file.write('{"time": "2026-')
     assert [record.kind for record in load_log(tmp_path / "log.jsonl")] == ["log", "phase"]
+
+
+@pytest.mark.parametrize("content", [b"\x89PNG\r\n\x1a\n\xff", b'{"clock": "late", "kind": "phase"}\n', b"[1, 2]\n"])
+def test_what_is_no_log_is_named(tmp_path: Path, content: bytes) -> None:
+    path = tmp_path / "log.jsonl"
+    path.write_bytes(content)
+    with pytest.raises(InputError, match="line 1: not a record of a robot log"):
+        load_log(path)
