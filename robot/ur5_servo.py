@@ -286,10 +286,13 @@ class Servo:
         return None
 
     def _call(self, taken: bool) -> None:
-        """ur-rtde's answer to a command."""
-        if not taken:
-            self._check(self._link.read(self._link.receive.getTimestamp()))
-            raise MotionStoppedError("the controller did not take a command", StopReason.PROGRAM_STOPPED)
+        """ur-rtde's answer to a command: where it was not taken, a newer state may say why."""
+        if taken:
+            return
+        timestamp = self._link.receive.getTimestamp()
+        if self._last is None or timestamp != self._last.timestamp:
+            self._check(self._link.read(timestamp))
+        raise MotionStoppedError("the controller did not take a command", StopReason.PROGRAM_STOPPED)
 
     def _finish_motion(self, state: State) -> None:
         """Tells of a motion that is over once the arm stands."""
