@@ -4,20 +4,17 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from invgraphics.geometry.isosurface import build_lattice
 from invgraphics.geometry.remesh import simplify, smooth_taubin
 from optim.completion import find_accepted_misfit, measure_unexplained
-from optim.hypotheses import TRUNCATED_AWAY, Hypothesis, Workspace, bound_shadow, bound_shell, bound_slender, build_hypothesis
+from optim.hypotheses import TRUNCATED_AWAY, Hypothesis, Workspace, bound_unseen, build_hypothesis, build_workspace
 from optim.object_view import ObjectView
 from optim.revolution import SymmetryAxis, bound_revolution, find_symmetry_axis, measure_radius, measure_span
 from optim.superquadrics import Superquadric, estimate_covariance, fit_superquadrics
 
 _LATTICE_SAMPLES = 90_000
 """Fewer than a reconstruction's: a sample need not be finer than what it differs by."""
-_FINEST_SPACING = 0.0008
 _REACH = 0.35
 """Of the visible extent: how far an alternative may reach beyond what is visible and what was reconstructed."""
-_THINNEST = 0.004
 _TOLERANCE = 0.003
 _RIPPLE_PASSES = 6
 _CONTRADICTED = 0.11
@@ -56,7 +53,7 @@ def weigh_alternatives(view: ObjectView, reconstructed: Hypothesis, generator: n
     reconstruction, for which more speaks than these numbers, weighs as much as the least doubtful other at the least.
     """
     axis = find_symmetry_axis(view, generator)
-    workspace = _build_workspace(view, reconstructed, axis)
+    workspace = _lay_workspace(view, reconstructed, axis)
     bounds, doubts = _bound_carved(workspace, axis, generator)
     shapes = {name: build_hypothesis(name, workspace, bound) for name, bound in bounds.items() if name != reconstructed.name}
     primitive = next(iter(fit_superquadrics(view, generator)), None)
@@ -77,7 +74,7 @@ def weigh_alternatives(view: ObjectView, reconstructed: Hypothesis, generator: n
     )
 
 
-def _build_workspace(view: ObjectView, reconstructed: Hypothesis, axis: SymmetryAxis | None) -> Workspace:
+def _lay_workspace(view: ObjectView, reconstructed: Hypothesis, axis: SymmetryAxis | None) -> Workspace:
     """A lattice over what was seen and what was reconstructed, with a margin, and over the turned shape as far as the margin goes."""
     low = np.minimum(view.points.min(0), reconstructed.vertices.min(0))
     high = np.maximum(view.points.max(0), reconstructed.vertices.max(0))
@@ -88,21 +85,15 @@ def _build_workspace(view: ObjectView, reconstructed: Hypothesis, axis: Symmetry
         low, high = np.clip((ends - half).min(0), low - reach, low), np.clip((ends + half).max(0), high, high + reach)
     if view.has_plane:
         low[2] = 0.0
-    lattice = build_lattice(low, np.maximum(high, low + 1e-3), _LATTICE_SAMPLES, _FINEST_SPACING)
-    points = lattice.points()
-    carved = view.free_space(points)
-    return Workspace(view, lattice, points, np.maximum(carved, -points[:, 2]) if view.has_plane else carved)
+    return build_workspace(view, low, np.maximum(high, low + 1e-3), _LATTICE_SAMPLES)
 
 
 def _bound_carved(
     workspace: Workspace, axis: SymmetryAxis | None, generator: np.random.Generator
 ) -> tuple[dict[str, np.ndarray], dict[str, float]]:
     """Fields of the completions that the view's empty space bounds, and what counts against each."""
-    view = workspace.view
-    wall = bound_shell(workspace, max(_THINNEST, 2 * workspace.lattice.spacing))
-    floor = 0.0 if view.has_plane else float(view.points[:, 2].min())
-    below = np.maximum(bound_shadow(workspace, generator, floor), bound_slender(workspace))
-    bounds, doubts = {"shell": wall, "shadow": np.minimum(below, wall)}, dict(_DOUBTS)
+    wall, below = bound_unseen(workspace, generator)
+    bounds, doubts = {"shell": wall, "shadow": below}, dict(_DOUBTS)
     if axis is not None and axis.is_plausible:
         bounds["revolution"] = np.minimum(bound_revolution(workspace, axis), wall)
         doubts["revolution"] = _TURNED_DOUBT + axis.contradicted / _CONTRADICTED

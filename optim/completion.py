@@ -18,10 +18,9 @@ from optim.hypotheses import (
     TRUNCATED_AWAY,
     Hypothesis,
     Workspace,
-    bound_shadow,
-    bound_shell,
-    bound_slender,
+    bound_unseen,
     build_hypothesis,
+    build_thinnest_shell,
     build_workspace,
     choose_points,
 )
@@ -49,8 +48,6 @@ _ACCEPTED_RELATIVE_MISFIT = 0.008
 _ACCEPTED_OVER_REVOLUTION = 0.65
 """Share of the accepted misfit within which a primitive is taken even where a revolution is plausible."""
 _ACCEPTED_NOISE_LEVELS = 1.3
-_THINNEST = 0.004
-"""Metres: no visible surface belongs to anything thinner."""
 
 
 def complete_object(view: ObjectView, generator: np.random.Generator, options: ReconstructionOptions | None = None) -> Hypothesis:
@@ -80,10 +77,8 @@ def choose_hypothesis(view: ObjectView, generator: np.random.Generator, options:
     options = options or ReconstructionOptions()
     axis = find_symmetry_axis(view, generator) if options.symmetry else None
     workspace = build_workspace(view, *_bound_region(view, axis))
-    wall = bound_shell(workspace, max(_THINNEST, 2 * workspace.lattice.spacing))
-    floor = 0.0 if view.has_plane else float(view.points[:, 2].min())
-    below = np.maximum(bound_shadow(workspace, generator, floor), bound_slender(workspace))
-    shadow = build_hypothesis("shadow", workspace, np.minimum(below, wall), _SHADOW_SMOOTHING)
+    wall, below = bound_unseen(workspace, generator)
+    shadow = build_hypothesis("shadow", workspace, below, _SHADOW_SMOOTHING)
     if shadow is None:
         return build_hull(view.points)
     whole = _build_primitive(view, fit_superquadrics(view, generator, options.silhouette)[0]) if options.superquadrics else None
@@ -104,13 +99,8 @@ def build_candidates(view: ObjectView, generator: np.random.Generator) -> list[H
     """Every completion that could have been chosen, whatever the evidence says of it: what choosing is worth, once the truth is known."""
     axis = find_symmetry_axis(view, generator)
     workspace = build_workspace(view, *_bound_region(view, axis))
-    wall = bound_shell(workspace, max(_THINNEST, 2 * workspace.lattice.spacing))
-    floor = 0.0 if view.has_plane else float(view.points[:, 2].min())
-    below = np.maximum(bound_shadow(workspace, generator, floor), bound_slender(workspace))
-    candidates = [
-        build_hypothesis("shell", workspace, wall),
-        build_hypothesis("shadow", workspace, np.minimum(below, wall), _SHADOW_SMOOTHING),
-    ]
+    wall, below = bound_unseen(workspace, generator)
+    candidates = [build_hypothesis("shell", workspace, wall), build_hypothesis("shadow", workspace, below, _SHADOW_SMOOTHING)]
     if axis is not None:
         candidates.append(build_hypothesis("revolution", workspace, np.minimum(bound_revolution(workspace, axis), wall)))
     candidates += [_build_primitive(view, fit_superquadrics(view, generator)[0]), build_hull(view.points)]
@@ -179,7 +169,7 @@ def _build_primitive(view: ObjectView, primitive: Superquadric) -> Hypothesis | 
 
 def _is_thinner_than_seen(hypothesis: Hypothesis, workspace: Workspace) -> bool:
     """Whether a shape holds less than a thin shell behind the visible surface: a primitive that has collapsed onto an edge."""
-    shell = build_hypothesis("shell", workspace, bound_shell(workspace, _THINNEST))
+    shell = build_thinnest_shell(workspace)
     return shell is not None and _enclosed(hypothesis) < _enclosed(shell)
 
 

@@ -120,7 +120,10 @@ def _balance(
     scale = weights.mean()
     wanted = np.concatenate([np.concatenate([-pull * body.weight, np.zeros(3)]) for body in bodies]) / scale
     cost = np.concatenate([np.repeat(prices, _CONE_SIDES), np.full(2 * size, _HAND_PRICE)])
-    solution = linprog(cost * 1e3, A_eq=hstack([matrix, hands]), b_eq=wanted, bounds=(0, None), method="highs").x
+    found = linprog(cost * 1e3, A_eq=hstack([matrix, hands]), b_eq=wanted, bounds=(0, None), method="highs")
+    if found.x is None:  # Hands can hold anything, so a solution exists: the solver has failed.
+        raise RuntimeError(f"no forces that hold the scene were found: {found.message}")
+    solution = found.x
     pushes = solution[: len(cost) - 2 * size].reshape(-1, _CONE_SIDES).sum(1) * scale
     hand = solution[len(cost) - 2 * size :].reshape(2, len(bodies), 6).sum((0, 2)) * scale
     return pushes, hand / weights

@@ -25,6 +25,8 @@ FIELD_SMOOTHING = 0.7
 _HULL_POINTS = 1500
 _THICKNESS_PER_WIDTH = 0.85
 _RADIUS_RATIO = 0.85
+_THINNEST = 0.004
+"""Metres: no visible surface belongs to anything thinner."""
 _SEEN_SHARE = 0.02
 """Pieces behind less than this fraction of the visible surface are dropped."""
 
@@ -52,9 +54,9 @@ class Hypothesis:
     """(f, 3) int64; closed, outward."""
 
 
-def build_workspace(view: ObjectView, low: np.ndarray, high: np.ndarray) -> Workspace:
-    """A lattice over the world-frame box, with the space that the image carved from it."""
-    lattice = build_lattice(low, high, LATTICE_SAMPLES, FINEST_SPACING)
+def build_workspace(view: ObjectView, low: np.ndarray, high: np.ndarray, samples: int = LATTICE_SAMPLES) -> Workspace:
+    """A lattice of about so many samples over the world-frame box, with the space that the image carved from it."""
+    lattice = build_lattice(low, high, samples, FINEST_SPACING)
     points = lattice.points()
     carved = view.free_space(points)
     if view.has_plane:
@@ -82,15 +84,27 @@ def bound_shadow(workspace: Workspace, generator: np.random.Generator, floor: fl
     return bound_hull(workspace, np.concatenate([points, shadow]))
 
 
+def bound_unseen(workspace: Workspace, generator: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
+    """Fields of the two completions that fit any view: a shell behind the visible surface, and what lies between it and its shadow."""
+    view = workspace.view
+    shell = bound_shell(workspace, max(_THINNEST, 2 * workspace.lattice.spacing))
+    floor = 0.0 if view.has_plane else float(view.points[:, 2].min())
+    below = np.maximum(bound_shadow(workspace, generator, floor), bound_slender(workspace))
+    return shell, np.minimum(below, shell)
+
+
+def build_thinnest_shell(workspace: Workspace) -> Hypothesis | None:
+    """The visible surface with the least thickness that anything has; None where the lattice is too coarse for it."""
+    return build_hypothesis("shell", workspace, bound_shell(workspace, _THINNEST))
+
+
 def bound_shell(workspace: Workspace, thickness: float) -> np.ndarray:
     """Within `thickness` metres behind the surface that any image shows, measured along its normal."""
     return np.minimum.reduce([_bound_shell_behind(image, workspace, thickness) for image in workspace.view.images])
 
 
 def _bound_shell_behind(view: ObjectView, workspace: Workspace, thickness: float) -> np.ndarray:
-    pixels, depth = view.project(workspace.points)
-    column = np.clip(np.rint(pixels[:, 0]).astype(np.int64), 0, view.owned.shape[1] - 1)
-    row = np.clip(np.rint(pixels[:, 1]).astype(np.int64), 0, view.owned.shape[0] - 1)
+    row, column, depth = _find_pixels(view, workspace.points)
     behind = (depth - view.barrier[row, column]) * _facing_image(view)[row, column] - thickness
     aside = view.outside_px[row, column] * depth / view.K[0, 0]
     return np.minimum(np.maximum(behind, aside - workspace.lattice.spacing), TRUNCATED_AWAY)
@@ -105,12 +119,18 @@ def bound_slender(workspace: Workspace) -> np.ndarray:
 
 
 def _bound_slender_behind(view: ObjectView, workspace: Workspace) -> np.ndarray:
-    pixels, depth = view.project(workspace.points)
-    column = np.clip(np.rint(pixels[:, 0]).astype(np.int64), 0, view.owned.shape[1] - 1)
-    row = np.clip(np.rint(pixels[:, 1]).astype(np.int64), 0, view.owned.shape[0] - 1)
+    row, column, depth = _find_pixels(view, workspace.points)
     width = _THICKNESS_PER_WIDTH * measure_local_width(view.excess_px == 0)[row, column] * view.barrier[row, column] / view.K[0, 0]
     behind = (depth - view.barrier[row, column]) * _facing_image(view)[row, column] - width
     return np.where(view.owned[row, column], np.minimum(behind, TRUNCATED_AWAY), -TRUNCATED_AWAY)
+
+
+def _find_pixels(view: ObjectView, points: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """(n,) rows and columns of the pixels that show (n, 3) world points, the nearest ones of the image, and the points' depths."""
+    pixels, depth = view.project(points)
+    column = np.clip(np.rint(pixels[:, 0]).astype(np.int64), 0, view.owned.shape[1] - 1)
+    row = np.clip(np.rint(pixels[:, 1]).astype(np.int64), 0, view.owned.shape[0] - 1)
+    return row, column, depth
 
 
 def measure_local_width(mask: np.ndarray) -> np.ndarray:

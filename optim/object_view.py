@@ -246,7 +246,6 @@ def _find_trusted(depth: np.ndarray, owned: np.ndarray, noise: float) -> np.ndar
     core = valid & (cv2.erode(owned.astype(np.uint8), np.ones((3, 3), np.uint8)) > 0)
     if core.sum() < _MIN_CORE_PIXELS:
         core = valid
-    filled = depth.copy()
     nearest = distance_transform_edt(~core, return_distances=False, return_indices=True)
     filled = depth[nearest[0], nearest[1]].astype(np.float32)
     median = cv2.medianBlur(filled, 5)

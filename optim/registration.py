@@ -90,7 +90,6 @@ class Agreement:
     """Share of the points that lie on what the other image measured, in a like colour; the rest is hidden, out of view, or contradicted."""
     contradicted: float
     """Share of the points that lie in space that the other image saw through."""
-
     associated: float = 0.0
     """Share of the objects that find themselves in the other images, of as many as can."""
 
@@ -110,7 +109,7 @@ def register_observations(
     Args:
         first: its camera placed over the support plane z = 0.
         others: masks given, cameras not placed.
-        generator: for finding the planes.
+        generator: for finding the planes. The points that poses are judged by are chosen by a seed of their own, always the same.
 
     Raises:
         InputError: an image shows no support plane, or does not fit the ones before it.

@@ -48,8 +48,9 @@ class Superquadric:
 def fit_superquadrics(view: ObjectView, generator: np.random.Generator, silhouette: bool = True) -> list[Superquadric]:
     """Local optima from several starts, best first. Without `silhouette`, the second term of the objective is left out.
 
-    The objective: robust radial distances of the measured points; surface samples that project where the background was seen;
-    surface below the support plane; contact with it, robustly, since objects also lie on others; weak priors on size and roundness.
+    The objective: robust distances of the measured points, to first order (`measure_lengths`); surface samples that project where the
+    background was seen; surface below the support plane; contact with it, robustly, since objects also lie on others; weak priors on size
+    and roundness.
     """
     points = choose_points(view.points, _POINTS, generator)
     rotations, exponents = _choose_starts(view.points)
@@ -72,8 +73,7 @@ def estimate_covariance(view: ObjectView, fit: Superquadric, generator: np.rando
     points = choose_points(view.points, _POINTS, generator)
     state = np.zeros(N_PARAMETERS)
     state[:3], state[6:9] = fit.centre, np.log(fit.radii)
-    fraction = np.clip((fit.exponents - LOWEST_EXPONENT) / (1 - LOWEST_EXPONENT), 1e-3, 1 - 1e-3)
-    state[9:] = np.log(fraction / (1 - fraction))
+    state[9:] = _free_exponents(fit.exponents)
     lengths, gradient, hessian = np.empty(len(points)), np.zeros(N_PARAMETERS), np.zeros((N_PARAMETERS, N_PARAMETERS))
     measure_lengths(points, state, fit.R, lengths)
     objective = _describe_objective(view, points, silhouette=True)
@@ -122,9 +122,14 @@ def _initial_state(points: np.ndarray, R: np.ndarray, exponents: tuple[float, fl
     state = np.zeros(N_PARAMETERS)
     state[:3] = R @ (low + high) / 2
     state[6:9] = np.log(np.maximum((high - low) / 2, 0.005))
-    fraction = (np.array(exponents) - 0.1) / 0.9
-    state[9:] = np.log(fraction / (1 - fraction))
+    state[9:] = _free_exponents(np.array(exponents))
     return state
+
+
+def _free_exponents(exponents: np.ndarray) -> np.ndarray:
+    """The free numbers behind exponents: the inverse of `superquadric_kernels.exponent`, finite at the bounds."""
+    fraction = np.clip((exponents - LOWEST_EXPONENT) / (1 - LOWEST_EXPONENT), 1e-3, 1 - 1e-3)
+    return np.log(fraction / (1 - fraction))
 
 
 def _fibonacci_sphere(count: int) -> np.ndarray:
