@@ -4,11 +4,10 @@ from dataclasses import replace
 
 import torch
 
-from invgraphics.geometry.mesh import Mesh, icosphere, is_closed, volume
+from invgraphics.geometry.ellipsoid import ellipsoid_mesh
+from invgraphics.geometry.mesh import Mesh, is_closed, volume
 from invgraphics.geometry.texture import average_at_vertices
 from invgraphics.scene import Material, PhongMaterial, SceneObject, SurfaceMaterial
-
-_ELLIPSOID_SUBDIVISIONS = 3
 
 
 def build_surface(shape: SceneObject) -> Mesh:
@@ -26,8 +25,7 @@ def build_surface(shape: SceneObject) -> Mesh:
 
 def build_ellipsoid_surface(shape: SceneObject) -> Mesh:
     """The object's ellipsoid as a mesh; object frame, metres."""
-    sphere, faces = icosphere(_ELLIPSOID_SUBDIVISIONS)
-    return Mesh(sphere.to(shape.radii) * shape.radii.detach(), faces.to(shape.radii.device))
+    return ellipsoid_mesh(shape.radii.detach())
 
 
 def tint(mesh: Mesh, material: SurfaceMaterial) -> Mesh:

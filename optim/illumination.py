@@ -11,6 +11,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
+from invgraphics.geometry.spherical_harmonics import CONSTANT
 from invgraphics.scene import Light, PointLight
 from optim.minimize import Limits, minimize
 from optim.steppers import LevenbergMarquardt, NormalEquations, Parameters, accumulate_residuals, combine_terms, student_t
@@ -227,5 +228,5 @@ class _LogLuminance:
         """One of the solutions (parameters without the leading b) as an illumination."""
         position, _ = self._lights(parameters["place"][None])
         irradiance = torch.pi * parameters["strength"][0].exp()
-        sh = torch.cat([torch.ones_like(parameters["ambient"][:1]), parameters["ambient"]]) / 0.282095
+        sh = torch.cat([torch.ones_like(parameters["ambient"][:1]), parameters["ambient"]]) / CONSTANT
         return Illumination(position[0], self.centre, irradiance, sh, cost)

@@ -11,10 +11,10 @@ from jaxtyping import Float, Int
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-from invgraphics.scene import Light, PointLight
+from invgraphics.scene import Light
 from renderers import ellipsoid_shadow_kernels as kernels
 from renderers.rasterize.workers import Workers
-from renderers.shading import compute_ellipsoid_shadows, direct_lights
+from renderers.shading import build_light_vector, compute_ellipsoid_shadows, direct_lights
 
 _BLOCKS_A_PART = 64
 _BLOCKS_AT_LEAST = 64
@@ -38,16 +38,8 @@ def cast_ellipsoid_shadows(
         return compute_ellipsoid_shadows(positions, lights, T_world_object, radii, owners, light_radius, edge)
     sizes = torch.cat([radii, radii.detach().amax(-1, keepdim=True)], dim=-1)
     rows = torch.cat([T_world_object[:, :3, 3], T_world_object[:, :3, :3].flatten(1), sizes], dim=-1)
-    light_rows = torch.stack([light_vector(light) for light in direct_lights(lights)])
+    light_rows = torch.stack([build_light_vector(light) for light in direct_lights(lights)])
     return _Cast.apply(positions, rows, light_rows, owners, workers, light_radius, edge)
-
-
-def light_vector(light: Light) -> Float[Tensor, "4"]:
-    """A point light's position and 1, or the unit vector towards a directional light and 0."""
-    if isinstance(light, PointLight):
-        return torch.cat([light.position, torch.ones_like(light.position[:1])])
-    towards = -torch.nn.functional.normalize(light.direction, dim=0)
-    return torch.cat([towards, torch.zeros_like(towards[:1])])
 
 
 class _Cast(torch.autograd.Function):

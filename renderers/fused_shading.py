@@ -11,10 +11,10 @@ from jaxtyping import Float, Int
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-from invgraphics.scene import Light, Material, PhongMaterial, PointLight
+from invgraphics.scene import DirectionalLight, Light, Material, PhongMaterial, PointLight
 from renderers import fused_shading_kernels, phong_kernels
 from renderers.rasterize.workers import Workers
-from renderers.shading import ambient_coefficients, direct_lights
+from renderers.shading import ambient_coefficients, build_light_vector, direct_lights
 
 _BLOCKS_A_PART = 16
 _BLOCKS_AT_LEAST = 128
@@ -47,12 +47,9 @@ def shade_surface(
     return _Shade.apply(positions, normals, camera_position, tints, table, light_table, harmonics, visibility, owners, workers, kernels)
 
 
-def _light_row(light: Light) -> Tensor:
+def _light_row(light: PointLight | DirectionalLight) -> Tensor:
     """(x, y, z, whether that is a point or the direction towards the light, red, green, blue)."""
-    if isinstance(light, PointLight):
-        return torch.cat([light.position, torch.ones_like(light.position[:1]), light.intensity])
-    towards = -torch.nn.functional.normalize(light.direction, dim=0)
-    return torch.cat([towards, torch.zeros_like(towards[:1]), light.irradiance])
+    return torch.cat([build_light_vector(light), light.intensity if isinstance(light, PointLight) else light.irradiance])
 
 
 class _Shade(torch.autograd.Function):

@@ -8,7 +8,8 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from invgraphics.camera import Camera
-from invgraphics.geometry.mesh import Mesh, icosphere
+from invgraphics.geometry.ellipsoid import ellipsoid_mesh
+from invgraphics.geometry.mesh import Mesh
 from invgraphics.scene import Scene, SceneObject, SurfaceMaterial
 from invgraphics.transforms import transform_points
 from renderers.checks import check_mesh, check_scene
@@ -85,8 +86,7 @@ def object_mesh(item: SceneObject) -> Mesh:
     """The object's mesh; where it has none, a sphere of 5120 triangles stretched to its ellipsoid. Object frame."""
     if item.mesh is not None:
         return item.mesh
-    vertices, faces = icosphere(_ELLIPSOID_SUBDIVISIONS)
-    return Mesh(vertices.to(item.radii) * item.radii, faces.to(item.radii.device))
+    return ellipsoid_mesh(item.radii, _ELLIPSOID_SUBDIVISIONS)
 
 
 class MeshRenderer:

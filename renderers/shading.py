@@ -16,13 +16,13 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from invgraphics.geometry.spherical_harmonics import evaluate_spherical_harmonics
-from invgraphics.scene import AmbientLight, DirectionalLight, Light, Material, PointLight
+from invgraphics.scene import AmbientLight, DirectionalLight, Light, PointLight
 
 DIELECTRIC_REFLECTANCE = 0.04
 """Reflectance of a dielectric at normal incidence (glTF 2.0, appendix B; index of refraction 1.5)."""
 
 SMALLEST_ROUGHNESS = 0.03
-"""Rougher than this is shaded as it is; smoother as this: a point light's highlight on a mirror would have no finite radiance."""
+"""What is smoother is shaded as if it were this rough: a point light's highlight on a mirror would have no finite radiance."""
 
 _LAMBERT_BANDS = (torch.pi, 2 * torch.pi / 3, torch.pi / 4)
 """Spherical-harmonic factors of the clamped cosine, bands 0, 1, 2 (Ramamoorthi and Hanrahan 2001, eq. 8)."""
@@ -55,6 +55,14 @@ class IncidentLight:
 def direct_lights(lights: Sequence[Light]) -> tuple[PointLight | DirectionalLight, ...]:
     """The lights that come from one direction and cast shadows, in their order."""
     return tuple(light for light in lights if not isinstance(light, AmbientLight))
+
+
+def build_light_vector(light: PointLight | DirectionalLight) -> Float[Tensor, "4"]:
+    """A point light's position and 1, or the unit vector towards a directional light and 0; world frame, metres."""
+    if isinstance(light, PointLight):
+        return torch.cat([light.position, torch.ones_like(light.position[:1])])
+    towards = -torch.nn.functional.normalize(light.direction, dim=0)
+    return torch.cat([towards, torch.zeros_like(towards[:1])])
 
 
 def compute_incident_light(positions: Float[Tensor, "n 3"], lights: Sequence[Light]) -> IncidentLight:
@@ -107,16 +115,6 @@ def compute_lobe_radiance(
     powers = torch.cat([roughness**exponent for exponent in (2, 3, 4, 5)], dim=-1)
     factors = [1 - (powers * powers.new_tensor(polynomial)).sum(-1, keepdim=True) for polynomial in _GGX_BAND_POLYNOMIALS]
     return (evaluate_spherical_harmonics(directions) * _spread_bands(torch.ones_like(roughness), *factors)) @ sh
-
-
-def material_at(
-    materials: Sequence[Material], indices: Int[Tensor, " n"]
-) -> tuple[Float[Tensor, "n 3"], Float[Tensor, "n 1"], Float[Tensor, "n 1"]]:
-    """Base colour, metallic and roughness of the material that each of n points has."""
-    base_colour = torch.stack([material.base_colour for material in materials])
-    metallic = torch.stack([material.metallic for material in materials])
-    roughness = torch.stack([material.roughness for material in materials])
-    return base_colour[indices], metallic[indices, None], roughness[indices, None]
 
 
 def shade_ggx(

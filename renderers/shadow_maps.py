@@ -20,6 +20,7 @@ from invgraphics.geometry.mesh import Mesh
 from invgraphics.scene import DirectionalLight, PointLight, Scene
 from invgraphics.transforms import transform_points
 from renderers.rasterize import EdgeTopology, Rasterizer
+from renderers.shading import build_light_vector
 
 _MARGIN = 3.0
 """Texels that stay empty along a map's border."""
@@ -104,14 +105,7 @@ def draw_shadow_maps(
         drawn.append(_draw(world, chosen, turns, counts, topology, rasterizer, size))
     if not drawn:
         return None
-    return ShadowMaps(*(torch.cat(parts) for parts in zip(*drawn, strict=True)), _light_vector(light))
-
-
-def _light_vector(light: PointLight | DirectionalLight) -> Tensor:
-    if isinstance(light, PointLight):
-        return torch.cat([light.position.detach(), torch.ones_like(light.position[:1])])
-    towards = -torch.nn.functional.normalize(light.direction.detach(), dim=0)
-    return torch.cat([towards, torch.zeros_like(towards[:1])])
+    return ShadowMaps(*(torch.cat(parts) for parts in zip(*drawn, strict=True)), build_light_vector(light).detach())
 
 
 def _choose_views(light: PointLight | DirectionalLight, points: Tensor, size: int) -> list[_View]:

@@ -103,6 +103,6 @@ def sampson_distance(
 
 
 def ellipsoid_mesh(radii: Float[Tensor, "3"], subdivisions: int = 3) -> Mesh:
-    """The ellipsoid as a mesh in the object frame: an icosphere of 42, 162, 642, 2562 vertices (1, 2, 3, 4 subdivisions), scaled."""
+    """The ellipsoid as a mesh in the object frame: an icosphere of 42, 162, 642 or 2562 vertices (1 to 4 subdivisions), scaled."""
     vertices, faces = icosphere(subdivisions)
     return Mesh(vertices.to(radii) * radii, faces.to(radii.device))

@@ -10,13 +10,11 @@ from torch.autograd.function import once_differentiable
 
 from invgraphics.errors import InputError
 from renderers.rasterize import antialias_kernels, image_kernels, raster_kernels
-from renderers.rasterize.checks import check_attributes, check_texture
+from renderers.rasterize.checks import LARGEST_ID, check_attributes, check_texture
 from renderers.rasterize.drawing import GRAIN, Drawing, bin_triangles
 from renderers.rasterize.protocol import Rasterized
 from renderers.rasterize.topology import EdgeTopology
 from renderers.rasterize.workers import Workers
-
-_LARGEST_FLOAT32_ID = 2**24 - 1
 
 
 class CpuRasterizer:
@@ -110,8 +108,8 @@ def _check_size(size: tuple[int, int], faces: Tensor, dtype: torch.dtype) -> Non
         raise InputError(f"image size is {size[0]} x {size[1]}; both sides must be at least 1 pixel")
     if dtype not in (torch.float32, torch.float64):
         raise InputError(f"clip coordinates are {dtype}; use float32 or float64")
-    if dtype == torch.float32 and len(faces) > _LARGEST_FLOAT32_ID:
-        raise InputError(f"{len(faces)} triangles are more than float32 can number ({_LARGEST_FLOAT32_ID}); use float64")
+    if dtype == torch.float32 and len(faces) > LARGEST_ID:
+        raise InputError(f"{len(faces)} triangles are more than float32 can number ({LARGEST_ID}); use float64")
 
 
 def _build_items(clip: Tensor, faces: Tensor, ranges: Tensor | None) -> np.ndarray:

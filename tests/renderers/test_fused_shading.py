@@ -6,7 +6,7 @@ import torch
 from invgraphics.scene import AmbientLight, DirectionalLight, Material, PointLight
 from renderers.fused_shading import shade_surface
 from renderers.rasterize.workers import Workers
-from renderers.shading import material_at, shade_ggx
+from renderers.shading import shade_ggx
 
 
 def make_inputs(count: int, dtype: torch.dtype = torch.float64) -> dict[str, torch.Tensor]:
@@ -51,8 +51,9 @@ def shade_both(inputs: dict[str, torch.Tensor], which_lights: str, threads: int 
     arguments = (inputs["positions"], inputs["normals"], inputs["camera"], inputs["tints"], owners, materials, lights, visibility)
     fused = shade_surface(*arguments, Workers(threads))
     views = torch.nn.functional.normalize(inputs["camera"] - inputs["positions"], dim=-1, eps=1e-12)
-    base, metallic, roughness = material_at(materials, owners)
-    reference = shade_ggx(inputs["positions"], inputs["normals"], views, base * inputs["tints"], metallic, roughness, lights, visibility)
+    base, metallic, roughness = (inputs[name][owners] for name in ("base", "metallic", "roughness"))
+    surface = (base * inputs["tints"], metallic[:, None], roughness[:, None])
+    reference = shade_ggx(inputs["positions"], inputs["normals"], views, *surface, lights, visibility)
     return fused, reference
 
 

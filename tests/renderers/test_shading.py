@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from invgraphics.geometry.spherical_harmonics import evaluate_spherical_harmonics
-from invgraphics.scene import AmbientLight, DirectionalLight, Material, PointLight
+from invgraphics.scene import AmbientLight, DirectionalLight, PointLight
 from invgraphics.transforms import rigid, so3_exp
 from renderers.shading import (
     compute_ellipsoid_shadows,
@@ -16,7 +16,6 @@ from renderers.shading import (
     compute_lobe_radiance,
     direct_lights,
     environment_reflectance,
-    material_at,
     shade_ggx,
     shade_phong,
 )
@@ -167,14 +166,6 @@ def test_shadowed_light_leaves_the_environment():
     surface = (torch.zeros_like(normals), normals, normals, column(0.7, 20).expand(20, 3), column(0, 20), column(0.5, 20))
     dark = shade_ggx(*surface, lights, torch.zeros(1, 20, dtype=torch.float64))
     torch.testing.assert_close(dark, shade_ggx(*surface, lights[1:]))
-
-
-def test_each_point_gets_its_own_material():
-    materials = [Material(double(1, 0, 0), double(0)[0], double(0.2)[0]), Material(double(0, 1, 0), double(1)[0], double(0.9)[0])]
-    base, metallic, roughness = material_at(materials, torch.tensor([1, 0, 1]))
-    torch.testing.assert_close(base, double(0, 1, 0, 1, 0, 0, 0, 1, 0).reshape(3, 3))
-    torch.testing.assert_close(metallic[:, 0], double(1, 0, 1))
-    torch.testing.assert_close(roughness[:, 0], double(0.9, 0.2, 0.9))
 
 
 def surface_inputs() -> list[Tensor]:
