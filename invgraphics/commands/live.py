@@ -106,8 +106,9 @@ class Session:
     def close(self) -> None:
         """Stops following, and the run that was started here."""
         self._stop.set()
-        if self._process is not None:
-            self._process.terminate()
+        process = self._process  # The thread that follows it forgets it when it ends.
+        if process is not None:
+            process.terminate()
         for thread in self._threads:
             thread.join()
 
