@@ -24,7 +24,7 @@ COMMANDS = {
     "reconstruct": "one RGB-D image to closed meshes, poses, materials and lights",
     "segment": "masks of the objects in an image, from boxes, clicks or nothing, by depth and GrabCut or by SAM 2",
     "export": "a reconstructed scene as GLB, PLY, OBJ, USD, URDF, SDF or MJCF, its grasps as JSON",
-    "view": "look at a scene, a run on its way, or draw boxes on an image, in the browser",
+    "view": "look at a scene or a run in progress, or draw boxes on an image, in the browser",
     "grasp": "search grasps for a reconstructed scene in simulation",
     "execute": "plan, check and rehearse a grasp with a UR5 and a Mia hand, and carry it out when told to",
     "evaluate": "reconstruct a dataset and score it against the truth",

@@ -22,7 +22,7 @@ from optim.warps import Warper
 
 
 def sample_shapes(reconstruction: Reconstruction, count: int, seed: int = 0) -> Reconstruction:
-    """The reconstruction with `count` shapes an object, closed meshes in its frame of which the first is its own, and their spread.
+    """The reconstruction with `count` shapes per object, closed meshes in its frame of which the first is its own, and their spread.
 
     A sample is drawn in two steps: which completion of the unseen side it is, by what speaks for each (`alternatives`), and how that
     varies within what the image leaves open (`warps`). Deterministic given the seed; an object's samples do not depend on the others'.

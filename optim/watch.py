@@ -40,7 +40,7 @@ class Progress:
 
 @dataclass(frozen=True)
 class Snapshot:
-    """A scene on its way."""
+    """A scene in progress."""
 
     stage: str
     """The last stage that is in it."""

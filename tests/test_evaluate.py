@@ -254,7 +254,7 @@ def test_samples_are_scored_and_drawn(frames, tmp_path, capsys):
     assert [row["predicted"] for row in content["spread"]["reliability"]] == pytest.approx([1 / 3, 2 / 3])
     assert len(list((out / "second" / "meshes" / "samples").glob("object_00_*.ply"))) == 3
     assert "Reliability" in (out / "gallery.html").read_text()
-    assert "3 shapes an object" in " ".join(capsys.readouterr().out.split())
+    assert "3 shapes per object" in " ".join(capsys.readouterr().out.split())
 
 
 class _Deadly(str):

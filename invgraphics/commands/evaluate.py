@@ -289,7 +289,7 @@ def _list_remarks(done: Sequence[ImageResult], results: Sequence[ObjectResult]) 
     spread = _summarize_spread(_split(results)[0])
     if spread:
         yield (
-            f"{spread['samples']} shapes an object: predicted error {spread['predicted_mm']:.2f} mm, actual {spread['actual_mm']:.2f} mm, "
+            f"{spread['samples']} shapes per object: predicted error {spread['predicted_mm']:.2f} mm, actual {spread['actual_mm']:.2f} mm, "
             f"rank correlation {_format(spread['rank_correlation'])} over objects and {_format(spread['point_rank_correlation'])} over "
             f"points, shares off by {100 * spread['miscalibration']:.0f} % in the mean"
         )

@@ -1,4 +1,4 @@
-"""What the viewer shows of an output folder: a finished scene, or a run on its way."""
+"""What the viewer shows of an output folder: a finished scene, or a run in progress."""
 
 import subprocess
 import sys

@@ -1,4 +1,4 @@
-"""`invgraphics view PATH`: a reconstructed scene, a run on its way, or an image to draw boxes on, in the browser."""
+"""`invgraphics view PATH`: a reconstructed scene, a run in progress, or an image to draw boxes on, in the browser."""
 
 import argparse
 import threading

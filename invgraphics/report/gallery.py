@@ -162,7 +162,7 @@ def _describe_spread(known: Sequence[ObjectResult]) -> str:
         ),
         _chart(draw_against_diagonal(errors, "predicted error, mm", "actual error, mm", joined=False), "Every object"),
     ]
-    note = f"{facts['samples']} shapes an object that the image allows; the first is the reconstruction."
+    note = f"{facts['samples']} shapes per object that the image allows; the first is the reconstruction."
     return section("Uncertainty", key_figures(figures), grid(charts, 2, "charts"), note=note)
 
 
