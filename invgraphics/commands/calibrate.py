@@ -2,6 +2,7 @@
 
 import argparse
 import json
+from itertools import count
 from pathlib import Path
 
 import cv2
@@ -84,7 +85,7 @@ def _add(arguments: argparse.Namespace) -> int:
 
 
 def _write_picture(folder: Path, frame: CapturedFrame, board: Board, T_base_flange: np.ndarray) -> str:
-    """Adds a picture to the folder; `InputError` where the folder is of another camera."""
+    """Adds a picture under a name that no other has, and its pose; `InputError` where the folder is of another camera."""
     height, width = frame.counts.shape
     camera = {"K": frame.K.tolist(), "width": width, "height": height, "serial": frame.serial}
     path = folder / "camera.json"
@@ -92,7 +93,7 @@ def _write_picture(folder: Path, frame: CapturedFrame, board: Board, T_base_flan
         raise InputError(f"{folder} holds pictures of another camera, or of another size; start a new folder")
     folder.mkdir(parents=True, exist_ok=True)
     rows = read_poses(folder) if (folder / "poses.json").is_file() else []
-    name = f"{len(rows):02d}.png"
+    name = next(name for k in count(len(rows)) if not (folder / (name := f"{k:02d}.png")).exists())
     cv2.imwrite(str(folder / name), frame.rgb[..., ::-1])
     path.write_text(json.dumps(camera, indent=1) + "\n")
     content = {"columns": board.columns, "rows": board.rows, "square_m": board.square_m, "marker_m": board.marker_m}

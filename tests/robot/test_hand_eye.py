@@ -319,6 +319,25 @@ def test_the_corners_of_a_rendered_board_are_found_below_a_tenth_of_a_pixel():
     assert len(detect_board(np.full((480, 848, 3), 90, np.uint8), BOARD).ids) == 0
 
 
+def test_a_picture_that_is_added_replaces_none(tmp_path, monkeypatch):
+    """A person has taken a bad picture's row out of poses.json: the next picture is not written over that of another row."""
+    folder = tmp_path / "pictures"
+    image, depth = render_board(BOARD, K, (848, 480), _pose((0.3, -0.2, 0.1), (-0.11, -0.08, 0.33)))
+    frame = CapturedFrame(np.repeat(image[..., None], 3, axis=2), depth / 1e-4, 1e-4, K, 0.0, "77", "D405")
+    monkeypatch.setattr("invgraphics.commands.camera_arguments._open_camera", lambda _: _Camera(frame))
+    words = ["calibrate", "add", str(folder), "--joints-deg", "0", "0", "0", "0", "0", "0"]
+    for _ in range(3):
+        assert main(words) == 0
+    rows = json.loads((folder / "poses.json").read_text())
+    (folder / "poses.json").write_text(json.dumps([rows[0], rows[2]]))
+    (folder / "01.png").unlink()
+    (folder / "02.png").write_bytes(b"the picture of row 2")
+    assert main(words) == 0
+    assert (folder / "02.png").read_bytes() == b"the picture of row 2"
+    names = [row["image"] for row in json.loads((folder / "poses.json").read_text())]
+    assert len(set(names)) == 3
+
+
 def test_the_command_adds_solves_and_shows(tmp_path, monkeypatch, capsys):
     """Pictures that a camera would take, added one by one by the joints of the arm, solved, and shown."""
     X, Y = _pose((0.02, -0.3, 1.55), (0.012, -0.081, 0.043)), _pose((3.1, 0.04, 0.7), (-0.45, -0.12, 0.01))
