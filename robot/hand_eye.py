@@ -19,12 +19,17 @@ from scipy.spatial.transform import Rotation
 from invgraphics.errors import InputError
 
 LEAST_PICTURES = 5
+"""Two more than the equations need, so that a wrong one shows."""
 LEAST_CORNERS = 6
+"""Of a picture, so that a wrong one shows: four fix the board's pose."""
 _LEAST_TURN = np.radians(8.0)
 """Least spread of the rotations about the second of their axes, radians: about that of a turn by 15 degrees."""
 _HUBER_PIXELS = 1.0
+"""Error of a corner beyond which it counts linearly."""
 _MOST_STEPS = 60
+"""Evaluations of the refinement at most."""
 _OUTLIER_FACTOR, _OUTLIER_PIXELS = 4.0, 1.0
+"""A picture is left out whose error is above so many times the median and above so many pixels."""
 
 
 @dataclass(frozen=True)
@@ -159,7 +164,7 @@ def solve_closed_form(
     R_G, R_B = G[:, :3, :3], T_camera_board[:, :3, :3]
     left, _, right = np.linalg.svd(sum(np.kron(b, g) for g, b in zip(R_G, R_B, strict=True)))
     R_X, R_Y = _nearest_rotation(left[:, 0]), _nearest_rotation(right[0])
-    rows = np.concatenate([np.concatenate([-np.broadcast_to(np.eye(3), R_G.shape), R_G], axis=2)]).reshape(-1, 6)
+    rows = np.concatenate([-np.broadcast_to(np.eye(3), R_G.shape), R_G], axis=2).reshape(-1, 6)
     sides = (T_camera_board[:, :3, 3] @ R_X.T - G[:, :3, 3]).reshape(-1)
     translations, *_ = np.linalg.lstsq(rows, sides, rcond=None)
     return _rigid(R_X, translations[:3]), _rigid(R_Y, translations[3:])
