@@ -134,7 +134,7 @@ def save_reconstruction(reconstruction: Reconstruction, out: Path, scores: Mappi
         _save_samples(reconstruction, out)
     if reconstruction.cages:
         _save_cages(reconstruction, out)
-    write_frame_folder(reconstruction.observation, out / FRAME_FOLDER)
+    write_frame_folder(reconstruction.observation, out / FRAME_FOLDER, with_pose=True)
     (out / "scene.glb").write_bytes(encode_glb(scene, surfaces))
     write_json(out / "metrics.json", _describe_metrics(reconstruction, scores))
     write_json(out / _SCENE_FILE, _describe_scene(reconstruction))

@@ -28,6 +28,7 @@ from invgraphics.report import write_report
 from invgraphics.report.html import count
 from invgraphics.scene import SceneObject
 from invgraphics.segment import Prompt
+from invgraphics.surfaces import build_surface
 from invgraphics.transforms import invert
 from optim.reconstruct import reconstruct_views
 from optim.uncertainty import check_sample_count, sample_shapes
@@ -61,7 +62,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--out", type=Path, required=True, help="folder for meshes/, scene.json, scene.glb, metrics.json and report.html")
     add_prompt_arguments(parser)
     parser.add_argument(
-        "--samples", type=int, default=0, metavar="K", help="draw K shapes an object that the image allows, 2 at least (default: none)"
+        "--samples", type=int, default=0, metavar="K", help="draw K shapes per object that the image allows, at least 2 (default: none)"
     )
     parser.add_argument("--seed", type=int, default=0, help="of every random choice (default 0)")
     parser.add_argument("--overwrite", action="store_true", help="replace what an earlier run wrote to OUT")
@@ -131,7 +132,7 @@ def reconstruct_frames(
     observations = [observation for observation, _ in segmented]
     seconds = time.perf_counter() - start
     checkpoint = out / CHECKPOINT_FOLDER
-    result = reconstruct_views(observations, _relate_cameras(frames), settings.seed, progress, checkpoint=checkpoint)
+    result = reconstruct_views(observations, _relate_cameras(frames, messages), settings.seed, progress, checkpoint=checkpoint)
     if settings.samples:
         progress("shape samples", 0.9)
         result = sample_shapes(result, settings.samples, settings.seed)
@@ -158,9 +159,13 @@ def _write(result: Reconstruction, scores: Sequence[ObjectResult], out: Path, ov
     shutil.rmtree(out / CHECKPOINT_FOLDER)
 
 
-def _relate_cameras(frames: Sequence[FrameInput]) -> Float[Tensor, "k 4 4"] | None:
+def _relate_cameras(frames: Sequence[FrameInput], messages: Console) -> Float[Tensor, "k 4 4"] | None:
     """Each camera's coordinates to the first one's; None where any frame does not say where its camera stood."""
     poses = [frame.T_world_camera for frame in frames if frame.T_world_camera is not None]
+    if 0 < len(poses) < len(frames):
+        messages.print(
+            f"{len(poses)} of {len(frames)} images say where their camera stood; that is not used, all are found from the images"
+        )
     return invert(poses[0]) @ torch.stack(poses) if len(poses) == len(frames) else None
 
 
@@ -204,7 +209,9 @@ def _print_summary(console: Console, result: Reconstruction, scores: list[Object
 
 
 def _describe_shape(shape: SceneObject, result: Reconstruction) -> tuple[str, str]:
-    extent = sorted((2000 * shape.radii).tolist(), reverse=True)
+    """Sides of the mesh's bounding box along the object's axes, millimetres, and the distance from the camera, metres."""
+    vertices = build_surface(shape).vertices
+    extent = sorted((1e3 * (vertices.max(0).values - vertices.min(0).values)).tolist(), reverse=True)
     centre = (result.scene.camera.T_camera_world @ shape.T_world_object)[:3, 3]
     return " x ".join(f"{length:.0f}" for length in extent), f"{float(centre.norm()):.2f}"
 

@@ -14,10 +14,16 @@ _FINEST_M = 1e-4
 _STEPS = 65_535
 
 
-def write_frame_folder(observation: Observation, folder: Path) -> None:
-    """Writes `rgb.png`, `depth.png` (16 bit), `mask.png` where there are masks, and `camera.json`, with the camera's pose, to a new folder.
+def write_frame_folder(observation: Observation, folder: Path, *, with_pose: bool = False) -> None:
+    """Writes `rgb.png`, `depth.png` (16 bit), `mask.png` where there are masks, and `camera.json` to a new folder.
 
     Colours come back to 8-bit sRGB accuracy, depth to half a step: 0.05 mm up to 6.5 m. Masks keep their numbers, from 1.
+
+    Args:
+        observation: what is written.
+        folder: the new folder.
+        with_pose: whether `camera.json` says where the camera stood. Frames that do are taken to share one world frame, so that their poses
+            are not looked for when they are reconstructed together.
     """
     folder.mkdir(parents=True)
     camera = observation.camera
@@ -34,6 +40,7 @@ def write_frame_folder(observation: Observation, folder: Path) -> None:
         "width": camera.width,
         "height": camera.height,
         "depth_scale_m": scale,
-        "T_world_camera": camera.T_world_camera.tolist(),
     }
+    if with_pose:
+        description["T_world_camera"] = camera.T_world_camera.tolist()
     (folder / "camera.json").write_text(json.dumps(description, indent=1) + "\n")

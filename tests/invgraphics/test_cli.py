@@ -1,9 +1,11 @@
 """The command line: what it prints, writes and returns, and that it loads no more than it needs."""
 
 import argparse
+import io
 import json
 import subprocess
 import sys
+from contextlib import redirect_stdout
 from pathlib import Path
 from types import ModuleType
 
@@ -15,7 +17,7 @@ import trimesh
 import invgraphics
 from invgraphics.cli import COMMANDS, main
 from invgraphics.errors import InputError, MissingDependencyError
-from invgraphics.output import claim_output_folder
+from invgraphics.output import claim_output_folder, load_scene
 from tests.invgraphics.tabletop import Tabletop, write_frame
 
 
@@ -84,8 +86,17 @@ def outputs(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
     assert main(["reconstruct", str(frame), "--out", str(root / "out")]) == 2
     assert main(["reconstruct", str(frame / "nowhere"), "--out", str(root / "out"), "--overwrite"]) == 2
     assert (root / "out" / "meshes" / "object_07.ply").read_text() == "stale"
-    assert main(["reconstruct", str(frame), "--out", str(root / "out"), "--overwrite"]) == 0
+    with redirect_stdout(io.StringIO()) as printed:
+        assert main(["reconstruct", str(frame), "--out", str(root / "out"), "--overwrite"]) == 0
+    (root / "printed.txt").write_text(printed.getvalue())
     return frame, root / "out"
+
+
+def test_printed_sizes_are_those_of_the_meshes(outputs: tuple[Path, Path]) -> None:
+    _, out = outputs
+    vertices = load_scene(out).objects[0].mesh.vertices
+    sides = sorted((1e3 * (vertices.max(0).values - vertices.min(0).values)).tolist(), reverse=True)
+    assert " x ".join(f"{side:.0f}" for side in sides) in (out.parent / "printed.txt").read_text()
 
 
 def test_reconstruct_writes_what_the_contract_says(outputs: tuple[Path, Path]) -> None:

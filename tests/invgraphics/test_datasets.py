@@ -1,5 +1,6 @@
 """Frame folders and BOP datasets, made here and as they come."""
 
+import io
 import json
 from pathlib import Path
 
@@ -7,10 +8,13 @@ import cv2
 import numpy as np
 import pytest
 import torch
+from rich.console import Console
 
 from invgraphics.camera import project
+from invgraphics.commands.reconstruct import _relate_cameras
 from invgraphics.datasets import find_masks_without_depth, list_images, load_frame, load_ground_truth, load_observation, load_pose_truth
 from invgraphics.datasets.checks import make_disjoint
+from invgraphics.datasets.frame_writer import write_frame_folder
 from invgraphics.errors import InputError
 from invgraphics.geometry.mesh import icosphere, srgb_from_linear
 from tests.helpers import SHARED_DATA, needs_shared_data
@@ -296,3 +300,22 @@ def test_bop_files_that_are_wrong_are_named(tmp_path: Path, name: str, content: 
     with pytest.raises(InputError, match=said) as raised:
         load_pose_truth(f"{root}:1/0")
     assert "\n" not in str(raised.value)
+
+
+def test_a_written_frame_says_where_its_camera_stood_only_if_asked(tmp_path):
+    """An unplaced camera's identity would be taken for a pose: several such frames for images from one and the same place."""
+    observation = load_frame(write_frame(tmp_path / "frame")).observation
+    for name, with_pose in (("bare", False), ("placed", True)):
+        write_frame_folder(observation, tmp_path / name, with_pose=with_pose)
+        assert (load_frame(tmp_path / name).T_world_camera is not None) is with_pose
+
+
+def test_poses_of_some_images_are_not_used_and_that_is_said(tmp_path):
+    observation = load_frame(write_frame(tmp_path / "frame")).observation
+    for name in ("bare", "placed"):
+        write_frame_folder(observation, tmp_path / name, with_pose=name == "placed")
+    frames, said = {name: load_frame(tmp_path / name) for name in ("bare", "placed")}, io.StringIO()
+    messages = Console(file=said, width=200)
+    assert _relate_cameras([frames["placed"], frames["bare"]], messages) is None
+    assert "1 of 2 images say where their camera stood" in said.getvalue()
+    torch.testing.assert_close(_relate_cameras([frames["placed"]] * 2, messages), torch.eye(4).repeat(2, 1, 1))
