@@ -238,6 +238,8 @@ def load_hand(name: str | Path) -> Hand:
         raise InputError(f"{path}: not JSON: {error}") from None
     except KeyError as missing:
         raise InputError(f"{path}: the hand's description lacks {missing}") from None
+    except (TypeError, ValueError, AttributeError) as error:
+        raise InputError(f"{path}: not a hand's description: {error}") from None
     _check(path, hand)
     return hand
 

@@ -185,6 +185,9 @@ def test_a_hand_of_ones_own_is_read_from_its_path_or_folder(tmp_path: Path) -> N
         (lambda entries: entries["templates"][0].update(stops=["j9"]), "template pinch: j9 stops"),
         (lambda entries: entries["templates"][0].update(closed={}), "template pinch: it must give every motor"),
         (lambda entries: entries.update(urdf="none.urdf"), "no such URDF file"),
+        (lambda entries: entries["motors"]["left_finger_joint"].update(torque=1.0), "unexpected keyword argument 'torque'"),
+        (lambda entries: entries.update(friction="high"), "could not convert string to float: 'high'"),
+        (lambda entries: entries.update(contacts=[]), "not a hand's description"),
     ],
 )
 def test_a_wrong_description_is_named(tmp_path: Path, change, message: str) -> None:
