@@ -1,4 +1,4 @@
-"""The UR5 with the Mia hand as the one who lifts in `grasp_sim.lifts`: planned around what was seen, carried out on what is there."""
+"""The UR5 with a Mia hand as the one who lifts in `grasp_sim.lifts`: planned around what was seen, carried out on what is there."""
 
 import tempfile
 from collections.abc import Sequence
@@ -10,9 +10,10 @@ from grasp_sim.clutter import Table
 from grasp_sim.hands import Hand
 from grasp_sim.lifts import LiftSettings
 from grasp_sim.solids import PlacedSolid
-from invgraphics.demo.cell import HAND, build_cell, make_twins, select_grasp
+from invgraphics.demo.cell import build_cell, make_twins, select_grasp
 from invgraphics.errors import InputError
 from invgraphics.grasp import Grasp
+from robot.assembly import MOUNTS
 from robot.execute import Outcome, execute_pick
 from robot.simulated import SimulatedWatch, Simulation
 
@@ -21,9 +22,9 @@ MIDDLE = (0.5, 0.0)
 
 
 def check_hand(name: str) -> None:
-    """`InputError` where the arm carries no such hand."""
-    if name != HAND:
-        raise InputError(f"--arm ur5 carries the hand {HAND}, not {name}: no other hand's mount is described")
+    """`InputError` where no mount is described that puts such a hand on the arm."""
+    if name not in MOUNTS:
+        raise InputError(f"--arm ur5 can carry {' or '.join(sorted(MOUNTS))}, not {name}: no other hand's mount is described")
 
 
 def lift_with_arm(
@@ -37,7 +38,7 @@ def lift_with_arm(
     """A `Lifter`: the best grasp that the arm can reach, from where it is parked; judged by where the object is at the end."""
     world, (body,) = table.world, table.solids
     with tempfile.TemporaryDirectory() as folder:
-        cell = build_cell(Path(folder))
+        cell = build_cell(Path(folder), hand_name=hand.name)
         selection = select_grasp(objects, grasps, cell, np.eye(4), generator, lambda fraction: None)
         if selection.grasp is None or selection.plan is None:
             reasons = sorted({unreachable.reason.value for _, unreachable in selection.skipped})

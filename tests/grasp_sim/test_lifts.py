@@ -88,7 +88,9 @@ def test_the_command_counts_and_goes_on_where_it_was(
     assert [each["number"] for each in results["lifts"]] == [0, 1, 2, 3]
     assert "3 / 4" in capsys.readouterr().out
     assert main([*command, "--arm", "ur5"]) == 2
-    assert "no other hand's mount is described" in capsys.readouterr().err
+    assert "can carry mia_left or mia_right, not parallel_jaw" in capsys.readouterr().err
+    assert main([*command, "--scale", "0"]) == 2
+    assert "--scale is 0.0; it must be positive" in capsys.readouterr().err
 
 
 def test_another_table_has_another_middle() -> None:

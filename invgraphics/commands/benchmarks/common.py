@@ -23,8 +23,8 @@ from invgraphics.output import claim_or_carry_on, write_json
 _PARTS = "rounds"
 """Where a run leaves what a later one goes on from."""
 UNITS = {"m": 1.0, "mm": 1e-3}
-_COUNTS = ("rounds", "poses", "count", "attempts", "tables", "processes", "largest")
-"""Arguments that must be positive."""
+_POSITIVE = ("rounds", "poses", "count", "attempts", "tables", "processes", "largest", "scale")
+"""Arguments that must be positive, where a benchmark has them."""
 
 
 def add_common_arguments(parser: argparse.ArgumentParser, hand: str = "parallel_jaw") -> None:
@@ -54,8 +54,8 @@ def add_perception(parser: argparse.ArgumentParser, default: str = "reconstructi
 
 
 def check_counts(arguments: argparse.Namespace) -> None:
-    """`InputError` where a count or length is not positive."""
-    for name in _COUNTS:
+    """`InputError` where a count, length or scale is not positive."""
+    for name in _POSITIVE:
         value = getattr(arguments, name, None)
         if value is not None and value <= 0:
             raise InputError(f"--{name} is {value}; it must be positive")
