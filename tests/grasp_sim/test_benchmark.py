@@ -26,6 +26,7 @@ from grasp_sim.solids import build_solid
 from grasp_sim.trial import TrialSettings
 from grasp_sim.world import World
 from invgraphics.cli import main
+from invgraphics.commands.benchmarks.speed import _median_rate
 from invgraphics.errors import InputError
 from tests.grasp_sim.shapes import make_box
 
@@ -122,6 +123,12 @@ def test_meshes_that_do_not_fit_or_are_open_are_told(tmp_path: Path) -> None:
         load_models(tmp_path, 1.0, 0.15, TrialPool(1))
     with pytest.raises(InputError, match="no such folder"):
         load_models(tmp_path / "none", 1.0, 0.15, TrialPool(1))
+
+
+def test_an_engine_that_had_nothing_to_try_has_no_speed() -> None:
+    nothing = {"trials": 0, "seconds": 0.0, "per_second": None}
+    assert _median_rate([nothing, nothing]) is None
+    assert _median_rate([nothing, nothing | {"per_second": 4.0}, nothing | {"per_second": 6.0}]) == 5.0
 
 
 def test_an_interrupted_benchmark_goes_on_where_it_was(

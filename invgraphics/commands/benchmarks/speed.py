@@ -17,7 +17,7 @@ from rich.table import Table
 from grasp_sim.benchmark import ClutterSettings
 from grasp_sim.candidates import find_candidates
 from grasp_sim.clutter import Model, Protocol, View, photograph, set_table
-from grasp_sim.engines import ENGINES
+from grasp_sim.engines import ENGINES, check_engine
 from grasp_sim.hands import Hand, load_hand
 from grasp_sim.pool import TrialPool
 from grasp_sim.search import search_grasps
@@ -29,6 +29,7 @@ from invgraphics.commands.benchmarks.perceptions import PERCEPTIONS
 from invgraphics.output import claim_output_folder, write_json
 
 _OBJECTS = 5
+"""On a table, as in the clutter benchmark."""
 _TRIALS = 32
 """Trials that are timed in each engine, on each table."""
 
@@ -43,6 +44,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(arguments: argparse.Namespace) -> int:
     """Measures, writes `results.json`, prints two tables. The first table of objects is done twice: once to compile what is compiled."""
     check_counts(arguments)
+    check_engine(arguments.engine)
     claim_output_folder(arguments.out, arguments.overwrite)
     hand = load_hand(arguments.hand)
     engines = [name for name in ENGINES if find_spec(name) is not None]
@@ -114,11 +116,15 @@ def _describe(arguments: argparse.Namespace, hand: Hand, decisions: list[dict], 
         "machine": {"cores": os.cpu_count(), "processor": platform.processor() or platform.machine(), "load": os.getloadavg()[0]},
         "decisions": decisions,
         "decision_seconds": median(each["total"] for each in decisions),
-        "trials_per_second_and_core": {
-            engine: median(each[engine]["per_second"] for each in trials if each[engine]["per_second"] is not None) for engine in trials[0]
-        },
+        "trials_per_second_and_core": {engine: _median_rate([each[engine] for each in trials]) for engine in trials[0]},
         "trials": trials,
     }
+
+
+def _median_rate(timed: Sequence[dict]) -> float | None:
+    """Trials a second; None where there was nothing to try on any table."""
+    rates = [each["per_second"] for each in timed if each["per_second"] is not None]
+    return median(rates) if rates else None
 
 
 def _print_result(console: Console, result: dict) -> None:
@@ -131,4 +137,4 @@ def _print_result(console: Console, result: dict) -> None:
     console.print(table)
     console.print(f"median {result['decision_seconds']:.1f} s by the clock; machine: {json.dumps(result['machine'])}", soft_wrap=True)
     for engine, rate in result["trials_per_second_and_core"].items():
-        console.print(f"{engine}: {rate:.1f} trials a second of one core's time")
+        console.print(f"{engine}: " + ("nothing to try" if rate is None else f"{rate:.1f} trials a second of one core's time"))
