@@ -16,7 +16,7 @@ from optim.options import ReconstructionOptions
 from optim.reconstruct import reconstruct
 
 _LOW = 0.03
-"""Metres."""
+"""Metres from the plane up to which a depth is taken for that of the plane, to tell its noise."""
 _ROUGH = 0.005
 """Noise of the inverse depth, 1/m, above which depth is smoothed first: 2 mm at 0.6 m, twice a stereo camera's."""
 
@@ -31,7 +31,7 @@ def see_reconstruction(view: View, seed: int) -> Percept:
 
 
 def see_reconstruction_with_masks(view: View, seed: int) -> Percept:
-    """The same with the true masks."""
+    """As `see_reconstruction`, with the true masks."""
     masks = torch.tensor(np.stack([view.seen == k for k in range(len(view.truth))]))
     visible = [k for k in range(len(masks)) if bool(masks[k].any())]
     observation = calibrate_depth(view.observation).with_masks(masks[visible])
