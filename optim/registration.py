@@ -127,7 +127,8 @@ def register_observations(
         pose = T_world_upright @ upright.camera.T_world_camera.double().numpy()
         placed.append(observation.with_camera_pose(torch.as_tensor(pose, dtype=observation.depth.dtype)))
         scans.append(scan_observation(placed[-1]))
-        outcome = f"registered: {100 * agreement.agreeing:.0f} % of the points agree, residual {1000 * residuals[-1]:.2f} mm"
+        matched = f"residual {1000 * residuals[-1]:.2f} mm" if np.isfinite(residuals[-1]) else "by outlines, for too few of them match"
+        outcome = f"registered: {100 * agreement.agreeing:.0f} % of the points agree, {matched}"
         history.append(StageHistory(f"registration of {observation.name}", {"total": residuals}, outcome))
     return placed, history
 
