@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 from typing import Literal, Protocol, runtime_checkable
 
+import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
@@ -81,12 +82,13 @@ class Renderer(Protocol):
 RENDERERS = ("cpu", "nvdiffrast", "pytorch3d", "raycast", "warp")
 
 
-def make_renderer(name: str = "auto", shadows: Shadows = "ellipsoids") -> Renderer:
-    """The renderer of a name; "auto" takes the fastest that draws meshes on this machine.
+def make_renderer(name: str = "auto", shadows: Shadows = "ellipsoids", device: torch.device | str = "cpu") -> Renderer:
+    """The renderer of a name; "auto" takes the fastest that draws meshes of scenes on a device.
 
     Args:
         name: "auto" or one of `RENDERERS`.
         shadows: what casts shadows on the plane and on the objects; see `Shadows`.
+        device: where the scenes lie that will be drawn; counts for "auto" and "nvdiffrast".
 
     Raises:
         InputError: there is no renderer of that name, or it has no such shadows.
@@ -101,4 +103,4 @@ def make_renderer(name: str = "auto", shadows: Shadows = "ellipsoids") -> Render
     from renderers.mesh_renderer import MeshRenderer
     from renderers.rasterize import make_rasterizer
 
-    return MeshRenderer(make_rasterizer(name), shadows)
+    return MeshRenderer(make_rasterizer(name, device=device), shadows)

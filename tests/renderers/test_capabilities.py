@@ -1,14 +1,16 @@
 """What a renderer says of itself is so: what it can do shows in its images, what it cannot leaves them as they are."""
 
+import importlib.util
 from dataclasses import replace
 
 import pytest
 import torch
 from torch import Tensor
 
-from invgraphics.errors import InputError
+from invgraphics.errors import InputError, MissingDependencyError
 from invgraphics.scene import Scene
-from renderers.protocol import PLANE_ID, Renderer
+from renderers.protocol import PLANE_ID, Renderer, make_renderer
+from renderers.rasterize import make_rasterizer
 from tests.renderers.available import available_renderers, device_of, fit_scene
 from tests.renderers.matrix_scenes import ellipsoids, meshes, textured, vertex_colours
 from tests.renderers.scenes import moved, with_object
@@ -80,3 +82,16 @@ def test_numbers(renderer):
         return
     with pytest.raises(InputError, match="float32"):
         renderer(scene, scene.camera)
+
+
+def test_auto_draws_what_lies_on_the_cpu_by_the_cpu_backend_whatever_the_machine_has(monkeypatch):
+    """Else a reconstruction, whose tensors lie there, would fail as soon as nvdiffrast is installed beside a GPU."""
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: object())
+    assert make_rasterizer("auto").name == make_renderer("auto").name == "cpu"
+
+
+def test_auto_on_cuda_needs_a_backend_that_draws_there(monkeypatch):
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
+    with pytest.raises(MissingDependencyError, match=r"tensors on cuda.*invgraphics\[warp\]"):
+        make_rasterizer("auto", device="cuda")
