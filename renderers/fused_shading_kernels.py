@@ -19,7 +19,6 @@ _GP, _GN, _GC, _GM, _GR, _GV, _GL, _GI, _GSEEN = 19 * _B, 22 * _B, 25 * _B, 28 *
 # Environment: harmonics of the normal and of the mirrored view, each times its band's factor; irradiance and lobe, or their gradients.
 _YN, _YM, _E, _L, _GYN, _GYM, _MIRROR, _GMIRROR = 40 * _B, 49 * _B, 58 * _B, 61 * _B, 64 * _B, 73 * _B, 82 * _B, 85 * _B
 SCRATCH = 88 * _B
-_BAND = (0, 1, 1, 1, 2, 2, 2, 2, 2)
 _COSINE = (np.pi, 2 * np.pi / 3, np.pi / 4)
 _FUSED = {"contract"}
 """Products and sums may become one instruction, the same one for every block: results keep their bits from run to run."""
