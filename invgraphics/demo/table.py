@@ -23,6 +23,8 @@ _AREA = np.array([[0.38, -0.22], [0.64, 0.22]])
 """Opposite corners of where toys are put down, metres."""
 _SPACING = 0.15
 """Least distance between two toys, metres: room for a hand."""
+_MOST_DRAWS = 200_000
+"""Of all toys' places: five toys need some hundreds, six some ten thousands."""
 _DROP = 0.01
 """Metres above the table from which they fall."""
 _BOX_MARGIN = 3
@@ -111,12 +113,13 @@ def true_meshes(world: World, toys: tuple[Toy, ...], bodies: tuple[int, ...]) ->
 
 
 def _draw_positions(count: int, generator: np.random.Generator) -> Float[np.ndarray, "n 2"]:
-    """Places on the table at least the spacing apart, by rejection."""
-    while True:
+    """Places on the table at least the spacing apart, by rejection; `ValueError` where so many do not fit."""
+    for _ in range(_MOST_DRAWS):
         places = generator.uniform(_AREA[0], _AREA[1], (count, 2))
         distances = np.linalg.norm(places[:, None] - places[None], axis=-1)
         if distances[~np.eye(count, dtype=bool)].min(initial=np.inf) >= _SPACING:
             return places
+    raise ValueError(f"{count} toys do not fit on the table {100 * _SPACING:.0f} cm from each other")
 
 
 def _box_around(mask: np.ndarray) -> Int[np.ndarray, "4"]:
