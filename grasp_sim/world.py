@@ -109,9 +109,6 @@ class World:
         """A solid box about its centre, `half_extents` in metres; `mass` 0 fixes it in space."""
         shape = self._call(pybullet.createCollisionShape, pybullet.GEOM_BOX, halfExtents=list(half_extents))
         visual = self._call(pybullet.createVisualShape, pybullet.GEOM_BOX, halfExtents=list(half_extents), rgbaColor=[*colour, 1])
-        return self._add_primitive(shape, visual, T_world_body, mass, friction)
-
-    def _add_primitive(self, shape: int, visual: int, T_world_body: np.ndarray, mass: float, friction: float) -> int:
         position, quaternion = split_pose(T_world_body)
         body = self._call(pybullet.createMultiBody, mass, shape, visual, position, quaternion)
         return self._register(body, friction, np.eye(4))
@@ -176,7 +173,6 @@ class World:
         fixed: bool = False,
         friction: float | None = None,
         self_collision: bool = False,
-        scale: float = 1.0,
     ) -> int:
         """A body from a URDF file, its root link frame at `T_world_base`; inertias as the file says.
 
@@ -190,7 +186,7 @@ class World:
         if self_collision:
             flags |= pybullet.URDF_USE_SELF_COLLISION | pybullet.URDF_USE_SELF_COLLISION_EXCLUDE_PARENT
         with silenced():
-            body = self._call(pybullet.loadURDF, str(path), useFixedBase=fixed, flags=flags, globalScaling=scale)
+            body = self._call(pybullet.loadURDF, str(path), useFixedBase=fixed, flags=flags)
         dynamics = self._call(pybullet.getDynamicsInfo, body, -1)
         self._register(body, friction, invert_pose(join_pose(dynamics[3], dynamics[4])))
         for index in self._bodies[body].joints.values():

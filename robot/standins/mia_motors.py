@@ -52,10 +52,6 @@ class BlockableMotors:
         """Something stands in a motor's way at a position (counts), in the direction away from zero."""
         self._blocks[motor] = float(at)
 
-    def unblock(self, motor: str) -> None:
-        """What stood in its way has gone."""
-        del self._blocks[motor]
-
     def advance(self, seconds: float, drives: Mapping[str, Drive]) -> Mapping[str, MotorState]:
         """Moves every motor for some seconds."""
         for name, state in self._states.items():
