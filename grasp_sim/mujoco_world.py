@@ -449,8 +449,9 @@ class MujocoWorld:
 
     def touching(self, body: int) -> set[int]:
         """Bodies that `body` touched in the last step."""
-        owners = self._owner[self._data.contact.geom]
-        mine = (owners == body).any(1) & (self._data.contact.efc_address >= 0)
+        _, data = self._compiled()
+        owners = self._owner[data.contact.geom]
+        mine = (owners == body).any(1) & (data.contact.efc_address >= 0)
         return set(owners[mine].ravel().tolist()) - {body}
 
 
