@@ -192,26 +192,26 @@ def carry_out(
 
     `record` makes, given the robot's body, a recorder that is told of every step and phase.
     """
-    film: list[tuple[np.ndarray, str]] = []
+    pictures: list[tuple[np.ndarray, str]] = []
     robot = cell.add_to(world, np.eye(4))
     recorder = None if record is None else record(robot)
-    moving = Film(world, scale_camera(camera, FILM_WIDTH / camera.width), seconds=FILM_SECONDS)
+    film = Film(world, scale_camera(camera, FILM_WIDTH / camera.width), seconds=FILM_SECONDS)
 
     def observe(phase: Phase) -> None:
-        film.append((world.render(camera, lighting=LIGHTING).colour, phase.value))
-        progress(len(film) / len(Phase))
+        pictures.append((world.render(camera, lighting=LIGHTING).colour, phase.value))
+        progress(len(pictures) / len(Phase))
         if recorder is not None:
             recorder.mark(phase.value)
 
     def on_step() -> None:
-        moving.step()
+        film.step()
         if recorder is not None:
             recorder.step()
 
     twins = make_twins(Simulation(world, on_step), robot, cell, grasp)
     watch = SimulatedWatch(world, target)
     report = execute_pick(plan, grasp.preshape, grasp.closed, twins.arm, twins.hand, watch, observer=observe)
-    return report, film, moving
+    return report, pictures, film
 
 
 def make_twins(simulation: Simulation, robot: int, cell: RobotCell, grasp: Grasp, strength: float = 1.0) -> Twins:

@@ -93,8 +93,8 @@ def _pick_and_place(setup: Setup, plan: ExecutionPlan, machine: Machine, observe
     watch = PresumedWatch(arm, holds, start)
     report = execute_pick(plan.pick, grasp.preshape, grasp.closed, paced, hand, watch, observer=observe)
     if report.outcome is Outcome.HELD:
-        places = {"observer": observe, "limits": plan.limits, "stands": lambda: TouchSensor(lambda: _push(arm), TOUCH_FORCE).felt}
-        return execute_place(plan.place, grasp.preshape, grasp.closed, paced, hand, watch, **places)
+        options = {"observer": observe, "limits": plan.limits, "stands": lambda: TouchSensor(lambda: _push(arm), TOUCH_FORCE).felt}
+        return execute_place(plan.place, grasp.preshape, grasp.closed, paced, hand, watch, **options)
     if report.outcome in (Outcome.ARM_STOPPED, Outcome.HAND_STOPPED):
         return report
     return return_home(plan.pick, plan.place, report.reached, grasp.preshape, paced, hand, limits=plan.limits) or report

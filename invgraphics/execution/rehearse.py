@@ -83,8 +83,8 @@ def rehearse(setup: Setup, plan: ExecutionPlan, log: RobotLog, progress: Callabl
         grasp = plan.grasp
         report = execute_pick(plan.pick, grasp.preshape, grasp.closed, twins.arm, twins.hand, watch, observer=observe)
         if report.outcome is Outcome.HELD:
-            places = {"observer": observe, "limits": plan.limits}
-            report = execute_place(plan.place, grasp.preshape, grasp.closed, twins.arm, twins.hand, watch, **places)
+            options = {"observer": observe, "limits": plan.limits}
+            report = execute_place(plan.place, grasp.preshape, grasp.closed, twins.arm, twins.hand, watch, **options)
         log.write("outcome", device="simulation", outcome=report.outcome, message=report.message)
         places = {k: item.T_world_object.detach().cpu().double().numpy() for k, item in enumerate(setup.scene.objects)}
         T_world_base = places[0] @ np.linalg.inv(setup.objects[0].T_world_body)
