@@ -17,7 +17,9 @@ from robot.ur_states import RobotMode, RuntimeState, find_hindrance
 
 _FIELDS = ("actual_q", "actual_qd", "robot_mode", "safety_status_bits")
 _FREQUENCY = 10.0
+"""Hertz at which the controller is asked to send; the first state is all that is taken."""
 _TIMEOUT = 3.0
+"""Seconds for the connection, and for each answer."""
 _STILL_SPEED = 0.002
 """Radians a second of any joint, above which the arm moves."""
 

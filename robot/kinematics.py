@@ -14,9 +14,13 @@ from jaxtyping import Float
 JOINT_NAMES = ("shoulder_pan_joint", "shoulder_lift_joint", "elbow_joint", "wrist_1_joint", "wrist_2_joint", "wrist_3_joint")
 
 _TWISTS = np.array([np.pi / 2, 0.0, 0.0, np.pi / 2, -np.pi / 2, 0.0])
+"""The six alpha of the Denavit-Hartenberg convention, radians."""
 _LIMIT_TOLERANCE = 1e-9
+"""Radians beyond a limit that count as rounding."""
 _COSINE_TOLERANCE = 1e-7
+"""What a cosine may exceed 1 by as rounding: the arm is then taken as fully stretched."""
 _SINGULAR_SINE = 1e-7
+"""Of the wrist's angle, below which the axes of wrist 1 and wrist 3 count as parallel."""
 
 
 @dataclass(frozen=True)

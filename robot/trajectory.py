@@ -10,8 +10,11 @@ from scipy.interpolate import CubicSpline
 from robot.kinematics import JointLimits
 
 _CHECKED_POINTS = 400
+"""Along a curve, at which its speed and acceleration are compared with the limits."""
 _SAFETY = 0.99
+"""Share of the limits that is used, for what lies between those points."""
 _LEAST_SAMPLES = 20
+"""Of a motion, however short."""
 _RESUMED_EVERY = 10
 """Samples of a motion that is gone on with, of which one is kept as a waypoint."""
 
