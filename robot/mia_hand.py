@@ -39,10 +39,13 @@ from robot.stops import MotionStoppedError, StopReason
 
 _FINGER_GAUGES = {THUMB: ("thumb_a", "thumb_b"), FINGERS: ("mrl_a", "mrl_b"), INDEX: ("index_a", "index_b")}
 _STILL_COUNTS = 2
+"""A motor that has moved by less stands still: encoders flicker by one."""
 _WRONG_WAY_COUNTS = 30
 """So far a stronger thumb may push a closing finger back through what is between them; an encoder that counts backwards goes further."""
 _LEAST_MOTION_COUNTS = 3
+"""A motor that has moved by so much has begun to move."""
 _OPEN_END_COUNTS = 5
+"""So near to its open end a motor stands at it."""
 _HEARD_SHARE = 0.1
 """Of the silence that a patient driver allows, in which a motor must begin to obey."""
 
@@ -234,8 +237,13 @@ class MiaHand:
         """Stores a grasp's rest and closed positions (radians by motor) in the hand, until it is switched off.
 
         `delays` are parts (0 to 1) of the grasp's time for which motors wait.
+
+        Raises:
+            ValueError: there is no such motor, it cannot go there, or not the same motors rest and close.
         """
         _require_motors(rest)
+        if rest.keys() != closed.keys():
+            raise ValueError(f"the grasp {grasp} rests with {', '.join(rest)}, but closes with {', '.join(closed)}")
         commands = []
         for motor, radians in rest.items():
             ends = counts_from_radians(motor, radians), counts_from_radians(motor, closed[motor])

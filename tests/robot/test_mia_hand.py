@@ -122,6 +122,12 @@ def test_grasps_by_name_and_their_references(hand, standin):
     assert not standin.misunderstood
 
 
+def test_a_grasp_that_does_not_say_where_a_motor_closes_is_refused(hand, standin):
+    with pytest.raises(ValueError, match="rests with j_thumb_fle, j_index_fle, but closes with j_thumb_fle"):
+        hand.set_grasp("pinch", {"j_thumb_fle": 0.1, "j_index_fle": 0.0}, {"j_thumb_fle": 0.5})
+    assert not any(text[2] == "G" for _, text in standin.received)
+
+
 def test_speeds_and_stop(hand, standin):
     hand.turn({"j_mrl_fle": 1.0})
     assert _wait_for(lambda: hand.motor_positions()["j_mrl_fle"] > 0.2)
