@@ -30,6 +30,7 @@ NOISE = 0.005
 _TABLE = 0.05
 """Height of the table inside the cube, metres."""
 _WALL = 0.01
+"""Half the thickness of the walls that objects are poured between, metres."""
 _ATTEMPTS = 12
 """Placements tried for a packed scene."""
 
@@ -106,7 +107,7 @@ def set_table(world: World, models: Sequence[Model], protocol: Protocol, count: 
 
 
 def _pack(table: Table, models: Sequence[Model], count: int, generator: np.random.Generator) -> None:
-    """Upright objects, scaled to 0.7 to 0.9, turned about the vertical, 7 cm or more from the workspace's edge, apart from each other."""
+    """Upright objects, scaled to 0.7 to 0.9, turned about the vertical, their origins 8 cm or more from the workspace's edge, apart."""
     reach = WORKSPACE / 2 - 0.08
     for _ in range(_ATTEMPTS):
         if len(table.solids) == count:

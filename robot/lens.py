@@ -18,6 +18,7 @@ _LARGEST_INVERSION_ERROR = 0.05
 _LARGEST_FOOTPRINT = 4
 """Colour pixels across, that one depth pixel may cover."""
 _SAME_POSE, _SAME_PIXEL = 1e-5, 0.02
+"""Largest difference of the poses' entries and of the pixels (pixels) at which two sensors are one."""
 _SEAM_STEP = 0.01
 """Two depths that differ by less than this share belong to one surface."""
 

@@ -33,14 +33,17 @@ if TYPE_CHECKING:
     import serial
 
 _READ_SECONDS = 0.02
+"""For which a read waits for bytes; then the watch looks at what is late."""
 _STREAMS = {Stream.POSITION: "position", Stream.CURRENT: "current", Stream.GAUGE: "strain gauges"}
 """The streams that run, and what messages call what they bring."""
 _LONGEST_LINE = 200
+"""Bytes without a line feed after which they are thrown away; a hand's lines have fewer than 80."""
 _LARGEST_COUNT = 400
 """Positions a little outside of their range are a matter of the motors' calibration, those far outside are not positions."""
 _JUMP_MARGIN = 12
 """Counts by which two positions may differ besides what full speed allows."""
 _LINES_JUDGED, _LEAST_BAD_LINES = 40, 8
+"""So many lines are judged together; fewer bad ones than that among them are never too many."""
 
 
 @dataclass(frozen=True)

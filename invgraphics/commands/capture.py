@@ -32,7 +32,7 @@ def run(arguments: argparse.Namespace) -> int:
     if calibration is not None:
         calibration.require_camera(frame.serial)
         pose = calibration.T_base_camera(T_base_flange)
-    frame.observation(arguments.out.name, pose)
+    frame.observation(arguments.out.name, pose)  # raises where the picture would be of no use to a reconstruction
     frame.save(arguments.out, pose)
     height, width = frame.counts.shape
     depth = frame.depth[frame.counts > 0]
