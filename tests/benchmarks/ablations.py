@@ -43,8 +43,8 @@ def main() -> None:
         said = [
             f"`{Path(arguments.dataset).name}`, {count} objects, seed {arguments.seed}: means with every ingredient, then without one at "
             "a time (`invgraphics evaluate DATASET --without NAME`; what the names mean: `optim/options.py`).",
-            "Ellipsoids' loss and s: where the first stage's objective ended (without the silhouette it has fewer terms) and its seconds, "
-            "medians over images.",
+            "Ellipsoids' loss and s: where the ellipsoids' objective ended (without the silhouette it has fewer terms) and the seconds of "
+            "both of their stages, medians over images.",
             "Change: of the Chamfer distance of the same object, mean and standard error, mm. Worse, better: objects whose Chamfer "
             f"distance rises or falls by more than {NOTICED_MM} mm when the ingredient is left out.",
         ]
@@ -69,7 +69,7 @@ def describe_ablation(results: dict[str, Any], reference: dict[str, Any]) -> dic
 def describe_ellipsoids(out: Path) -> dict[str, float]:
     """Where the ellipsoids of a run in the folder `out` ended: their objective, and the seconds they took, medians over the images."""
     images = [json.loads(path.read_text()) for path in sorted(out.glob("*/metrics.json"))]
-    losses = [sum(values[-1] for values in stage["loss"].values()) for image in images for stage in image["stages"][:1]]
+    losses = [stage["loss"]["total"][-1] for image in images for stage in image["stages"] if stage["stage"] == "ellipsoids"]
     seconds = [image["seconds"]["ellipsoids"] + image["seconds"]["ellipsoids to image"] for image in images]
     return {"ellipsoid_loss": median(losses), "ellipsoid_seconds": median(seconds)}
 

@@ -122,7 +122,8 @@ def test_a_lost_mask_is_kept_as_an_empty_one(observation):
 
 def test_ellipsoids_are_judged_by_where_their_objective_ended(tmp_path: Path):
     for name, losses, seconds in (("000001", [9.0, 2.0], 0.1), ("000002", [9.0, 4.0], 0.3), ("000003", [1.0, 1.0], 0.8)):
-        stages = [{"stage": "ellipsoids", "loss": {"points": losses, "contact": [1.0, 0.5]}}, {"stage": "cage", "loss": {"depth": [100.0]}}]
+        whole = {"points": losses, "contact": [1.0, 0.5], "total": [losses[0] + 1.0, losses[1] + 0.5]}
+        stages = [{"stage": "ellipsoids", "loss": whole}, {"stage": "cage", "loss": {"depth": [100.0], "total": [100.0]}}]
         metrics = {"stages": stages, "seconds": {"ellipsoids": seconds, "ellipsoids to image": 1.0, "cages": 50.0}}
         (tmp_path / name).mkdir()
         (tmp_path / name / "metrics.json").write_text(json.dumps(metrics))
