@@ -46,7 +46,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "out", type=Path, metavar="OUT", help="folder of `invgraphics reconstruct` and `invgraphics grasp --hand mia_right` (or mia_left)"
     )
     parser.add_argument(
-        "--robot", choices=("sim", "ur5"), default="sim", help="what is to move: nothing but a simulation, or a UR5 (default sim)"
+        "--robot", choices=("sim", "ur5"), default="sim", help="what carries the grasp out: a simulation or a UR5 (default sim)"
     )
     parser.add_argument(
         FLAG, action="store_true", dest="move", help="let the UR5 move; without it the plan is only made, checked and rehearsed"
@@ -67,8 +67,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "all in metres; turn about the vertical in degrees",
     )
     parser.add_argument("--bin-wall", type=float, default=5.0, metavar="MM", help="thickness of the bin's floor and walls (default 5)")
-    parser.add_argument("--speed", type=float, default=10.0, metavar="PERCENT", help="of the joints' speed (default 10)")
-    parser.add_argument("--tool-speed", type=float, default=250.0, metavar="MM_S", help="of elbow, wrists and flange (default 250)")
+    parser.add_argument(
+        "--speed", type=float, default=10.0, metavar="PERCENT", help="largest joint speed, as a share of 60 degrees/s (default 10)"
+    )
+    parser.add_argument(
+        "--tool-speed", type=float, default=250.0, metavar="MM_S", help="largest speed of elbow, wrists and flange (default 250)"
+    )
     parser.add_argument(
         "--workspace",
         type=_numbers(6),
@@ -76,42 +80,50 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="X0,X1,Y0,Y1,Z0,Z1",
         help="box that flange and wrists stay in, base frame, metres",
     )
-    parser.add_argument("--calibration", type=Path, metavar="FILE", help="of `invgraphics calibrate`: where the camera is (needed for ur5)")
+    parser.add_argument(
+        "--calibration", type=Path, metavar="FILE", help="calibration of the camera by `invgraphics calibrate solve` (needed for ur5)"
+    )
     parser.add_argument(
         "--picture-joints",
         type=_numbers(6),
         metavar="DEGREES",
-        help="where the arm stood when the picture was taken (camera on the flange)",
+        help="joint angles at which the picture was taken (camera on the flange)",
     )
-    parser.add_argument("--home", type=_numbers(6), metavar="DEGREES", help=f"where the arm waits; with {FLAG}: where it stands")
+    parser.add_argument(
+        "--home", type=_numbers(6), metavar="DEGREES", help=f"joint angles at which the arm waits; with {FLAG}: those at which it stands"
+    )
     parser.add_argument(
         "--rehearsals", type=int, default=3, metavar="N", help="plans that are rehearsed at most until one succeeds (default 3)"
     )
     _add_machine_arguments(parser)
-    parser.add_argument("--replay", type=Path, metavar="LOG", help="tell and film an earlier run's log instead; nothing moves")
-    parser.add_argument("--seed", type=int, default=0, help="of every random choice (default 0)")
+    parser.add_argument("--replay", type=Path, metavar="LOG", help="print and film the log of an earlier run instead; nothing moves")
+    parser.add_argument("--seed", type=int, default=0, help="seed of every random choice (default 0)")
 
 
 def _add_machine_arguments(parser: argparse.ArgumentParser) -> None:
     """Those of arm and hand, and of how patient one is with them."""
-    parser.add_argument("--host", metavar="ADDRESS", help="of the UR5's controller")
+    parser.add_argument("--host", metavar="ADDRESS", help="IP address or host name of the UR5's controller")
     parser.add_argument("--hand", choices=sorted(MOUNTS), default=HAND, help=f"what the arm carries (default {HAND})")
-    parser.add_argument("--hand-port", default="/dev/ttyUSB0", metavar="PORT", help="of the Mia hand (default /dev/ttyUSB0)")
+    parser.add_argument("--hand-port", default="/dev/ttyUSB0", metavar="PORT", help="serial port of the Mia hand (default /dev/ttyUSB0)")
     parser.add_argument(
         "--hand-percent",
         type=int,
         metavar="PERCENT",
-        help="of the hand's speed and force, 10 to 99, in the rehearsal, too (default 40 with --robot ur5, else 99)",
+        help="share of the hand's speed and force, 10 to 99, also in the rehearsal (default 40 with --robot ur5, else 99)",
     )
     parser.add_argument(
         "--hand-patience",
         type=float,
         default=0.5,
         metavar="S",
-        help="everything stops when the hand has been silent, or has not taken a command, for so long (default 0.5)",
+        help="seconds for which the hand may be silent, or take no command, before everything stops (default 0.5)",
     )
     parser.add_argument(
-        "--stale-after", type=float, default=0.1, metavar="S", help="everything stops when the arm's state is so old (default 0.1)"
+        "--stale-after",
+        type=float,
+        default=0.1,
+        metavar="S",
+        help="age of the arm's last state, in seconds, at which everything stops (default 0.1)",
     )
     parser.add_argument("--countdown", type=int, default=5, metavar="S", help="seconds between the last warning and the first motion")
 
