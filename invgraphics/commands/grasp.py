@@ -49,9 +49,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="MM",
         help="millimetres that the hand keeps from the table (default 0.5); more for an arm that does not know its table's height as well",
     )
-    parser.add_argument("--processes", type=int, metavar="N", help="default: one for each core; the result does not depend on it")
+    parser.add_argument(
+        "--processes", type=int, metavar="N", help="processes for the trials (default: one for each core); the result does not depend on it"
+    )
     parser.add_argument("--engine", choices=ENGINES, default="pybullet", help="physics engine of the trials (default pybullet)")
-    parser.add_argument("--seed", type=int, default=0, help="of every random choice (default 0)")
+    parser.add_argument("--seed", type=int, default=0, help="seed of every random choice (default 0)")
     parser.add_argument("--overwrite", action="store_true", help="replace an older grasps.json")
 
 

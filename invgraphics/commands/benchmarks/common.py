@@ -30,14 +30,16 @@ _POSITIVE = ("rounds", "poses", "count", "attempts", "tables", "processes", "lar
 def add_common_arguments(parser: argparse.ArgumentParser, hand: str = "parallel_jaw") -> None:
     """Objects, hand, engine, seed, processes, output."""
     parser.add_argument("--objects", type=Path, required=True, metavar="DIR", help="folder of meshes, upright in their own frames")
-    parser.add_argument("--unit", choices=sorted(UNITS), default="m", help="of the meshes (default m)")
+    parser.add_argument("--unit", choices=sorted(UNITS), default="m", help="unit of the meshes (default m)")
     parser.add_argument("--largest", type=float, default=0.15, metavar="M", help="leave out longer meshes, metres (default 0.15)")
     parser.add_argument(
         "--hand", default=hand, metavar="NAME", help=f"{', '.join(available_hands())}, or a description's path (default {hand})"
     )
     parser.add_argument("--engine", choices=ENGINES, default="pybullet", help="of the trials that choose grasps; the table is PyBullet's")
-    parser.add_argument("--seed", type=int, default=0, help="of every random choice (default 0)")
-    parser.add_argument("--processes", type=int, metavar="N", help="default: one for each core; the result does not depend on it")
+    parser.add_argument("--seed", type=int, default=0, help="seed of every random choice (default 0)")
+    parser.add_argument(
+        "--processes", type=int, metavar="N", help="processes for the trials (default: one for each core); the result does not depend on it"
+    )
     parser.add_argument("--out", type=Path, required=True, help="folder for results.json")
     parser.add_argument("--overwrite", action="store_true", help="begin anew; an interrupted run goes on otherwise")
 
