@@ -3,7 +3,7 @@
 A round ends when nothing is left, no grasp is found, or two grasps in a row failed. GSR is successes / attempts, DR removed / all objects.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 
@@ -171,28 +171,37 @@ def _decide(
 ) -> Grasp | str:
     """The best grasp, or why there is none.
 
-    Where no grasp is found with room around the hand, it is looked for closer to the neighbours, then on the objects' convex hulls,
-    for what was not seen leaves hollows that are not there, and then with no room at all. What a grasp has just `failed` at (x y z of
-    the hand, m) is tried again only if nothing else can be.
+    It is looked for with less and less room (`_tightening`). What a grasp has just `failed` at (x y z of the hand, m) is tried again only
+    if nothing else can be.
     """
     objects = percept.objects
     if not objects:
         return "no object was seen"
-    usual = CandidateSettings()
-    nearer = {"side_room": usual.side_room, "clearance": usual.clearance, "plane_clearance": 0.0025}
-    close = replace(settings, candidate=replace(settings.candidate, **nearer))
-    closest = replace(settings, candidate=replace(settings.candidate, side_room=0.0, clearance=0.0, plane_clearance=0.001))
     suspects = {k for k, item in enumerate(objects) if any(_is_near(item, place) for place in failed)}
     reasons: dict[int, Ungrasped] = {}
     for indices in (set(range(len(objects))) - suspects, suspects):
-        hulls = [item.hulled() for item in objects]
-        for shapes, how in ((objects, settings), (objects, close), (hulls, close), (objects, closest)) if indices else ():
+        for shapes, how in _tightening(objects, settings) if indices else ():
             options = {"indices": sorted(indices), "seed": seed, "settings": how, "pool": pool, "occlusion": percept.occlusion}
             result = search_grasps(shapes, hand, **options)
             if result.ranked:
                 return result.grasps[0]
             reasons = result.failures | reasons
     return "no grasp was found: " + "; ".join(f"{objects[k].name}: {why.message}" for k, why in sorted(reasons.items()))
+
+
+def _tightening(objects: Sequence[PlacedSolid], settings: SearchSettings) -> Iterator[tuple[Sequence[PlacedSolid], SearchSettings]]:
+    """Shapes to look for grasps on, and how, one after the other where nothing is found.
+
+    With room around the hand; closer to the neighbours; so on the objects' convex hulls, for what was not seen leaves hollows that are
+    not there; with no room at all.
+    """
+    usual = CandidateSettings()
+    nearer = {"side_room": usual.side_room, "clearance": usual.clearance, "plane_clearance": 0.0025}
+    close = replace(settings, candidate=replace(settings.candidate, **nearer))
+    yield objects, settings
+    yield objects, close
+    yield [item.hulled() for item in objects], close
+    yield objects, replace(settings, candidate=replace(settings.candidate, side_room=0.0, clearance=0.0, plane_clearance=0.001))
 
 
 def _is_near(item: PlacedSolid, place: np.ndarray) -> bool:
