@@ -69,6 +69,7 @@ class RobotCell:
         links = self.hand.link_poses(self.hand.templates[0].opened)
         world.set_friction(body, self.hand.friction, spinning=self.hand.torsional_friction, links=links)
         world.set_joint_positions(body, dict(zip(JOINT_NAMES, self.q_home.tolist(), strict=True)) | self.hand.templates[0].opened)
+        world.ignore_own_overlaps(body)
         return body
 
     def flange_pose(self, T_base_hand: Float[np.ndarray, "4 4"]) -> Float[np.ndarray, "4 4"]:

@@ -11,6 +11,7 @@ from grasp_sim.solids import PlacedSolid, build_solid
 from grasp_sim.world import World
 from invgraphics.demo.cell import Selection, build_cell, open_planning_world, select_grasp
 from invgraphics.errors import InputError
+from robot.assembly import MOUNTS
 from robot.bin import Bin
 from robot.kinematics import forward_kinematics
 from tests.grasp_sim.shapes import make_box
@@ -120,6 +121,15 @@ def test_the_plan_lets_go_within_the_walls_and_touches_none_of_them(tmp_path: Pa
         for q in [*chosen.place.carry.positions[::10], *chosen.place.lower.positions[::10], *chosen.place.retreat.positions[::10]]:
             assert planning.checker.collision(q, ignoring=planning.bodies) is None
             assert not planning.world.near(planning.robot, body, 0.002)
+
+
+@pytest.mark.parametrize("hand", sorted(MOUNTS))
+def test_an_arm_with_a_hand_does_not_press_on_itself(hand: str, tmp_path: Path) -> None:
+    """Neighbouring fingers, and the adapter between flange and palm, overlap; as contacts they would give kilonewtons."""
+    with World() as world:
+        robot = build_cell(tmp_path, hand_name=hand).add_to(world, np.eye(4))
+        world.step(20)
+        assert not world.contacts(robot)
 
 
 def test_a_bin_too_small_for_the_object_is_no_place(tmp_path: Path) -> None:

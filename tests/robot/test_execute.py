@@ -47,6 +47,7 @@ def add_robot(world: World, urdf: Path, mia: Hand, motors: Mapping[str, float]) 
     links = set(mia.link_poses(mia.templates[0].opened))
     world.set_friction(body, mia.friction, spinning=mia.torsional_friction, links=links)
     world.set_joint_positions(body, dict(zip(JOINT_NAMES, HOME.tolist(), strict=True)) | dict(motors))
+    world.ignore_own_overlaps(body)
     return body
 
 
