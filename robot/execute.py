@@ -200,13 +200,13 @@ def execute_place(
     settings: ExecutionSettings | None = None,
     observer: Callable[[Phase], None] = lambda phase: None,
     limits: JointLimits = UR5_LIMITS,
-    stands: Callable[[], Callable[[], bool]] | None = None,
+    lower: Callable[[Trajectory], object] | None = None,
 ) -> ExecutionReport:
     """Carries what was lifted to its place, lowers it until it stands on something or the motion ends, lets go, retreats, and goes home.
 
-    `opened` and `closed` are the hand's motor targets, `limits` those of motions that are timed anew on the way. `stands`, called when
-    the lowering begins, gives the question whether the object stands on something; without it the watch tells, by the object staying
-    behind. An object that is lost on the way ends the carrying; the arm still goes home.
+    `opened` and `closed` are the hand's motor targets, `limits` those of motions that are timed anew on the way. `lower` follows a
+    trajectory until the object stands on something; without it the arm does, and the watch tells, by the object staying behind. An object
+    that is lost on the way ends the carrying; the arm still goes home.
     """
     settings = settings or ExecutionSettings()
     start = watch.position()
@@ -223,7 +223,10 @@ def execute_place(
             _go_home_empty(plan, resume(plan.carry.reversed(), arm.joint_positions(), limits), opened, arm, hand)
             return _report(Outcome.LOST_ON_THE_WAY, start, watch, 0.0, reached, grip.reason)
         done(Phase.CARRIED)
-        arm.follow(plan.lower, stands() if stands is not None else Footing(arm, watch, plan.lower, settings).felt)
+        if lower is not None:
+            lower(plan.lower)
+        else:
+            arm.follow(plan.lower, Footing(arm, watch, plan.lower, settings).felt)
         done(Phase.LOWERED)
         hand.move_to(opened)
         arm.follow(resume(plan.retreat, arm.joint_positions(), limits, speed_scale=0.5))

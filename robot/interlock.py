@@ -25,15 +25,15 @@ class InterlockedArm:
         """Radians."""
         return self._arm.joint_positions()
 
-    def follow(self, trajectory: Trajectory, until: Callable[[], bool] | None = None) -> bool:
-        """Moves at the allowed speed; see `Arm.follow`."""
+    def follow(self, trajectory: Trajectory, until: Callable[[], bool] | None = None, **options: float) -> bool:
+        """Moves at the allowed speed; see `Arm.follow`. `options` are the arm's own, such as `touch` of `robot.ur5.UR5.follow`."""
         self._check()
 
         def stop() -> bool:
             self._check()
             return until is not None and until()
 
-        return self._arm.follow(self._speed.slow_down(trajectory, self._limits), stop)
+        return self._arm.follow(self._speed.slow_down(trajectory, self._limits), stop, **options)
 
     def wait(self, seconds: float) -> None:
         """Holds its place."""
@@ -72,16 +72,3 @@ class PresumedWatch:
         else:
             self._point = T_base_flange[:3, :3] @ self._in_flange + T_base_flange[:3, 3]
         return self._point
-
-
-class TouchSensor:
-    """Tells by the force at the tool that what is lowered stands on something."""
-
-    def __init__(self, vertical_force: Callable[[], float], threshold: float):
-        """`vertical_force` in newtons, upwards on the tool; the force of now is taken as no contact. `threshold` in newtons."""
-        self._force, self._threshold = vertical_force, threshold
-        self._free = vertical_force()
-
-    def felt(self) -> bool:
-        """Whether the tool is pushed up by more than the threshold."""
-        return self._force() - self._free > self._threshold

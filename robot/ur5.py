@@ -7,6 +7,7 @@ command. From then on every motion is refused with the first stop's reason, unti
 """
 
 import contextlib
+import math
 import re
 import subprocess
 import sys
@@ -39,6 +40,8 @@ _TOOL_ACCELERATION = 0.25
 """Of a `movel`, m/s^2."""
 _IDLE_LOG_SECONDS = 0.1
 """Between two states in the log while the arm is told nothing; otherwise every state is in it."""
+_LEAST_SILENCE = 0.5
+"""Seconds for which the servo process never minds hearing nothing of this one."""
 _LOOK_SECONDS = 0.01
 """Between two questions to `until`."""
 _EXCEPTION = re.compile(r"\w+(\.\w+)*(Error|Exception)\b")
@@ -80,6 +83,7 @@ class UR5Settings:
             self.host,
             stale_after=self.stale_after,
             watchdog_frequency=self.watchdog_frequency,
+            silence_allowed=max(_LEAST_SILENCE, self.stale_after),
             largest_force=self.largest_force,
             lower=tuple(self.limits.lower.tolist()),
             upper=tuple(self.limits.upper.tolist()),
@@ -131,17 +135,18 @@ class UR5:
         self._last_state = self._servo.latest or self._last_state
         return np.array(self._last_state.q)
 
-    def follow(self, trajectory: Trajectory, until: Callable[[], bool] | None = None) -> bool:
+    def follow(self, trajectory: Trajectory, until: Callable[[], bool] | None = None, touch: float = math.inf) -> bool:
         """Moves along a timed trajectory that starts where the arm stands, and returns when the arm stands again.
 
-        True where it went all the way, false where it stopped on its path for `until`. Raises `ValueError` for a trajectory that is not
-        allowed (nothing moves then), `MotionStoppedError` where the arm was stopped.
+        With a `touch` (newtons) the motion is broken off within a cycle once the tool is pushed up by so much more than at its start,
+        however busy this process is. True where the arm went all the way, false where it stopped on its path for `until` or `touch`.
+        Raises `ValueError` for a trajectory that is not allowed (nothing moves then), `MotionStoppedError` where the arm was stopped.
         """
         self._require_no_stop()
         violation = find_violation(trajectory, self.settings.limits, self.settings.speed, self.joint_positions(), self.settings.geometry)
         if violation is not None:
             raise ValueError(f"the arm was not moved: {violation}")
-        return self._carry_out(Follow(self._next_number(), _sample(trajectory)), until)
+        return self._carry_out(Follow(self._next_number(), _sample(trajectory), touch), until)
 
     def move_joints(self, q: Float[np.ndarray, "6"], until: Callable[[], bool] | None = None) -> bool:
         """The controller's own `movej` at the allowed speed; otherwise as `follow`."""
@@ -178,8 +183,9 @@ class UR5:
 
     def stop(self, words: str, reason: StopReason = StopReason.BY_PERSON) -> None:
         """Brakes, and refuses every motion from now on; for a person, or for a program that has found something amiss elsewhere."""
-        if self._stop is None:
+        if self.stopped is None:
             self._break_off()
+            self._notice()
             self._latch(MotionStoppedError(words, reason))
 
     def reset(self, person: str) -> None:

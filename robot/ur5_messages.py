@@ -58,6 +58,8 @@ class Follow:
     number: int
     positions: np.ndarray
     """(n, 6), radians; the first is where the arm stands."""
+    touch: float = math.inf
+    """Newtons by which the tool may be pushed up beyond what it was at the start; more breaks the motion off."""
 
 
 @dataclass(frozen=True)

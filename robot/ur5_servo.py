@@ -165,6 +165,8 @@ class PathMotion:
         self._place, self._rate = 0.0, 1.0
         self._slowing = 0.0
         self._braking_seconds = braking_seconds
+        self._touch = request.touch
+        self._free: float | None = None
 
     @property
     def complete(self) -> bool:
@@ -176,6 +178,22 @@ class PathMotion:
         """Whether there is no further setpoint."""
         return self.complete or self._rate <= 0
 
+    def feels(self, push: float) -> bool:
+        """Whether the tool, pushed up by so many newtons now, has met what ends the motion; at first it is free."""
+        if self._free is None:
+            self._free = push
+        return push - self._free > self._touch
+
+    def turn_back(self, q: np.ndarray, largest_step: float) -> None:
+        """Ends where the arm stands: on the path, as near to `q` (radians) as one step of a setpoint goes back.
+
+        Setpoints lead the arm by the controller's lookahead; one that stayed ahead would press on.
+        """
+        behind = self._positions[: int(self._place) + 1]
+        within = abs(behind - self._interpolate()).max(axis=1) <= largest_step
+        self._place = float(np.where(within, abs(behind - q).max(axis=1), math.inf).argmin())
+        self._rate = 0.0
+
     def brake(self) -> None:
         """From now on slower and slower."""
         k = min(int(self._place), max(len(self._positions) - 2, 0))
@@ -186,6 +204,9 @@ class PathMotion:
         """The next setpoint, radians."""
         self._rate = max(self._rate - self._slowing, 0.0)
         self._place = min(self._place + self._rate, len(self._positions) - 1)
+        return self._interpolate()
+
+    def _interpolate(self) -> np.ndarray:
         k = min(int(self._place), max(len(self._positions) - 2, 0))
         following = self._positions[min(k + 1, len(self._positions) - 1)]
         return self._positions[k] + (self._place - k) * (following - self._positions[k])
@@ -274,6 +295,9 @@ class Servo:
     def _command(self, state: State) -> np.ndarray | None:
         """Sends the next setpoint, or only a sign of life; the setpoint."""
         if isinstance(self._motion, PathMotion):
+            if not self._broken_off and self._motion.feels(state.force[2]):
+                self._broken_off = True
+                self._motion.turn_back(np.array(state.q), self._settings.largest_setpoint_step)
             setpoint = self._motion.next()
             before = np.array(state.q) if self._setpoint is None else self._setpoint
             if abs(setpoint - before).max() > self._settings.largest_setpoint_step:

@@ -3,13 +3,14 @@
 import contextlib
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 
 from invgraphics.execution.plan import ExecutionPlan
 from invgraphics.execution.setup import Setup, compute_payload
 from robot.execute import ExecutionReport, Outcome, Phase, execute_pick, execute_place, report_stop, return_home
-from robot.interlock import InterlockedArm, PresumedWatch, TouchSensor
+from robot.interlock import InterlockedArm, PresumedWatch
 from robot.log import RobotLog
 from robot.mia_hand import MiaHand, MiaSettings
 from robot.stops import MotionStoppedError, StopReason
@@ -93,7 +94,7 @@ def _pick_and_place(setup: Setup, plan: ExecutionPlan, machine: Machine, observe
     watch = PresumedWatch(arm, holds, start)
     report = execute_pick(plan.pick, grasp.preshape, grasp.closed, paced, hand, watch, observer=observe)
     if report.outcome is Outcome.HELD:
-        options = {"observer": observe, "limits": plan.limits, "stands": lambda: TouchSensor(lambda: _push(arm), TOUCH_FORCE).felt}
+        options = {"observer": observe, "limits": plan.limits, "lower": partial(paced.follow, touch=TOUCH_FORCE)}
         return execute_place(plan.place, grasp.preshape, grasp.closed, paced, hand, watch, **options)
     if report.outcome in (Outcome.ARM_STOPPED, Outcome.HAND_STOPPED):
         return report
@@ -119,8 +120,3 @@ def stop_all(machine: Machine, words: str) -> None:
     machine.arm.stop(words, StopReason.BY_PERSON if failure is None else failure.reason)
     with contextlib.suppress(MotionStoppedError):
         machine.hand.stop()
-
-
-def _push(arm: UR5) -> float:
-    """Upward force on the tool, newtons."""
-    return arm.state().force[2]

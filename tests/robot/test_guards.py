@@ -12,7 +12,7 @@ from hypothesis.extra.numpy import arrays
 
 from robot.execute import Arm
 from robot.guards import Motion, SpeedLimits, Workspace, check_motions, find_violation
-from robot.interlock import InterlockedArm, PresumedWatch, TouchSensor
+from robot.interlock import InterlockedArm, PresumedWatch
 from robot.kinematics import UR5_LIMITS, forward_kinematics, link_transforms
 from robot.stops import MotionStoppedError, StopReason
 from robot.trajectory import Trajectory, time_path
@@ -190,13 +190,3 @@ def test_a_hand_that_says_no_for_a_moment_has_not_lost_the_object() -> None:
     time.sleep(0.25)
     arm.q = Q
     np.testing.assert_allclose(watch.position(), there)
-
-
-def test_touch_is_a_push_upwards_that_was_not_there() -> None:
-    force = [4.0]
-    sensor = TouchSensor(lambda: force[0], threshold=15.0)
-    assert not sensor.felt()
-    force[0] = -30.0
-    assert not sensor.felt(), "a heavier load is no touch"
-    force[0] = 19.5
-    assert sensor.felt()
