@@ -61,7 +61,9 @@ class MiaSettings:
     timeout: float = 6.0
     """Seconds that a motion may take."""
     still_seconds: float = 0.15
-    """A motor that has not moved for so long stands still."""
+    """A motor that has not moved for so long stands still;"""
+    still_lines: int = 4
+    """so many lines of positions must have said so, too: after a pause of the line, one alone says little."""
     start_seconds: float = 0.4
     """A motor may take so long to begin to move."""
     heard_seconds: float = 0.05
@@ -89,7 +91,8 @@ class MiaSettings:
             acknowledge_seconds=seconds,
             write_seconds=seconds,
         )
-        return replace(self, start_seconds=self.start_seconds + more, heard_seconds=_HEARD_SHARE * seconds, link=link)
+        longer = {"timeout": self.timeout + more, "start_seconds": self.start_seconds + more}
+        return replace(self, **longer, heard_seconds=_HEARD_SHARE * seconds, link=link)
 
     def __post_init__(self) -> None:
         """Checks the range in which standing still can be told from slow motion."""
@@ -307,7 +310,7 @@ class MiaHand:
         """
         settings = self.settings
         sample = self._link.newer(Stream.POSITION, since)
-        reference, quiet_since = sample, sample.time
+        reference, quiet_since, quiet_lines = sample, sample.time, 0
         starts = [start]
         while True:
             now = _by_motor(sample)
@@ -316,15 +319,16 @@ class MiaHand:
             self._require_right_way(starts, now, goals)
             before = _by_motor(reference)
             if any(abs(now[motor] - before[motor]) >= _STILL_COUNTS for motor in MOTORS):
-                reference, quiet_since = sample, sample.time
+                reference, quiet_since, quiet_lines = sample, sample.time, 0
             arrived = bool(goals) and all(abs(now[motor] - goal) <= settings.at_target_counts for motor, goal in goals.items())
             begun = arrived or any(abs(now[motor] - start[motor]) >= _LEAST_MOTION_COUNTS for motor in MOTORS)
             needed = settings.still_seconds if begun else settings.start_seconds
-            if sample.time - quiet_since >= needed:
+            if sample.time - quiet_since >= needed and quiet_lines >= settings.still_lines:
                 return now
             if sample.time - since > settings.timeout:
                 self._fail(f"the hand still moves after {settings.timeout:g} s: {describe_counts(now)}")
             sample = self._link.newer(Stream.POSITION, sample.time)
+            quiet_lines += 1
 
     def _require_right_way(self, starts: Sequence[Mapping[str, int]], now: Mapping[str, int], goals: Mapping[str, int]) -> None:
         for motor, goal in goals.items():

@@ -3,6 +3,7 @@
 import sys
 import time
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -13,7 +14,7 @@ from robot.mia_conversion import counts_from_radians, radians_from_counts
 from robot.mia_hand import MiaHand, MiaSettings
 from robot.mia_link import LinkLimits
 from robot.mia_protocol import MOTORS
-from robot.standins.mia import MiaFault, MiaStandIn
+from robot.standins.mia import TICK, MiaFault, MiaStandIn
 from robot.standins.mia_motors import BlockableMotors, Drive
 from robot.stops import MotionStoppedError, StopReason
 
@@ -54,6 +55,28 @@ def test_motors_go_where_they_are_told(hand, standin):
     assert hand.motor_positions() == pytest.approx(truth, abs=0.01)
     assert hand.joint_positions()["j_thumb_opp"] == pytest.approx(0.95238 * -0.5 - 0.0052884, abs=0.02)
     assert not standin.misunderstood
+
+
+class PausingMotors(BlockableMotors):
+    """On the way everything stands still once, as on a computer that has something else to do."""
+
+    def __init__(self):
+        super().__init__()
+        self.paused = False
+
+    def advance(self, seconds, drives):
+        moved = super().advance(min(seconds, TICK), drives)
+        if not self.paused and moved["j_mrl_fle"].counts > 20:
+            self.paused = True
+            time.sleep(0.3)
+        return moved
+
+
+def test_a_pause_of_everything_is_not_taken_for_standing_still():
+    with MiaStandIn(PausingMotors()) as standin, MiaHand(standin.port, replace(SETTINGS, percent=10)) as hand:
+        hand.move_to({"j_mrl_fle": 0.3})
+        assert standin.plant.paused
+        assert hand.motor_positions()["j_mrl_fle"] == pytest.approx(0.3, abs=0.02)
 
 
 def test_an_object_in_the_way_is_felt(standin):
