@@ -81,13 +81,17 @@ class _Client:
 class URStandIn:
     """The controller on the network; a context manager."""
 
-    def __init__(self, controller: Controller, address: str | None = None, *, speedup: float = 1.0):
+    def __init__(self, controller: Controller, address: str | None = None, *, speedup: float = 1.0, patience: float = 0.0):
         """`address` is a loopback address on which the standard ports are free; one is looked for where not given.
 
-        With a `speedup` a cycle takes that much less time than the 8 ms that the controller takes it for.
+        With a `speedup` a cycle takes that much less time than the 8 ms that the controller takes it for. A client that steers the arm
+        by setpoints is waited for, up to `patience` seconds a cycle: what a busy computer makes late is late for both. A real controller
+        waits for nobody.
         """
         self.address = address or _find_free_address()
-        self._period = CYCLE / speedup
+        self._period, self._patience = CYCLE / speedup, patience
+        self._unanswered = False
+        """Whether the setpoint that follows the last state has not come yet."""
         self.controller = controller
         self.link = LinkFaults()
         self._selector = selectors.DefaultSelector()
@@ -144,13 +148,16 @@ class URStandIn:
     def _serve(self) -> None:
         due = time.monotonic() + self._period
         while not self._stopping.is_set():
-            for key, _ in self._selector.select(max(due - time.monotonic(), 0.0)):
+            for key, _ in self._selector.select(max(self._next_cycle(due) - time.monotonic(), 0.0)):
                 self._attend(key)
-            if time.monotonic() >= due:
+            if time.monotonic() >= self._next_cycle(due):
                 self._cycle()
                 due += self._period
                 if time.monotonic() - due > _MOST_LATE * self._period:
                     due = time.monotonic() + self._period
+
+    def _next_cycle(self, due: float) -> float:
+        return due + self._patience if self._unanswered else due
 
     def _cycle(self) -> None:
         while not self._requests.empty():
@@ -159,6 +166,7 @@ class URStandIn:
             done.set()
         self.controller.cycle()
         self._cycles += 1
+        self._unanswered = self.controller.expects_setpoint
         for client in list(self._clients):
             if client.port == RTDE_PORT:
                 self._send_state(client)
@@ -247,6 +255,7 @@ class URStandIn:
         return bytes([client.started == started])
 
     def _take_inputs(self, client: _Client, payload: bytes) -> None:
+        self._unanswered = False
         recipe = client.recipes[payload[0] - 1]
         for name, value in zip(recipe, unpack_fields([INPUT_TYPES[name] for name in recipe], payload[1:]), strict=True):
             self.controller.write_input(name, value)

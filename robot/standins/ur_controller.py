@@ -92,6 +92,11 @@ class Controller:
     _script: ControlScript | None = None
     _last_write: float = 0.0
 
+    @property
+    def expects_setpoint(self) -> bool:
+        """Whether a client steers the arm from cycle to cycle."""
+        return self.runtime is RuntimeState.PLAYING and self._script is not None and self._script.servoing
+
     def cycle(self) -> None:
         """Program, arm, clock."""
         self.timestamp += CYCLE

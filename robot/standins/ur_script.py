@@ -108,6 +108,11 @@ class ControlScript:
         """Index of the integer register that holds the command."""
         return self._offset
 
+    @property
+    def servoing(self) -> bool:
+        """Whether the last command was a setpoint, after which the next one is due in the next cycle."""
+        return self._registers.int_in[self._offset] in _CONTINUOUS
+
     def cycle(self) -> bool:
         """One cycle; whether the script goes on. Raises `UnsupportedCommandError`."""
         if self._starting > 0:

@@ -108,9 +108,9 @@ def settings_for(address: str, patient: bool = True) -> UR5Settings:
 
 
 @contextlib.contextmanager
-def open_bench(identity: Identity | None = None) -> Iterator[Bench]:
-    """A stand-in whose arm stands at the start."""
-    with URStandIn(Controller(ArmModel(Q_START), identity or Identity())) as stand_in:
+def open_bench(identity: Identity | None = None, patience: float = 0.0) -> Iterator[Bench]:
+    """A stand-in whose arm stands at the start; `patience` is the stand-in's."""
+    with URStandIn(Controller(ArmModel(Q_START), identity or Identity()), patience=patience) as stand_in:
         bench = Bench(stand_in)
         try:
             yield bench

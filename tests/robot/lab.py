@@ -35,6 +35,8 @@ BIN = Bin(0.2, 0.45, length=0.36, width=0.26, height=0.06)
 SCALE = 0.5
 SPEEDUP = 1.0
 """Seconds of the arm's time in one of ours."""
+PATIENCE = 1.5
+"""Seconds for which the world stands still where the driver's next setpoint is late."""
 WAITING = PARKED + np.array([0.9, 0.0, 0.0, 0.0, 0.0, 0.0])
 """Where the arm waits, beside what the camera sees, over the bin (radians)."""
 TOUCHING = 1e-3
@@ -72,7 +74,7 @@ def main() -> None:
 
         plant = PhysicalRobot(world, robot, {name: motor.effort for name, motor in cell.hand.motors.items()}, look)
         controller = Controller(ArmModel(WAITING, plant=plant.move_arm), tool_force=tool_force)
-        with MiaStandIn(plant) as hand, URStandIn(controller, speedup=SPEEDUP) as arm:
+        with MiaStandIn(plant) as hand, URStandIn(controller, speedup=SPEEDUP, patience=PATIENCE) as arm:
             print(json.dumps({"address": arm.address, "port": hand.port}), flush=True)
             others = {"bin": bin_body, "table": world.plane, "robot": robot}
             for _ in sys.stdin:

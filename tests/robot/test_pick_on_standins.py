@@ -28,14 +28,13 @@ from robot.execute import Phase
 from robot.log import Record, read_log
 from robot.realsense import RealSenseCamera, RealSenseSettings
 from robot.standins.camera import CameraStandIn
-from robot.stops import StopReason
 from tests.robot.lab import BIN, POST
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="ur-rtde and loopback addresses besides 127.0.0.1")
 QUICK = SearchSettings(batch=6, batches=2, finalists=2, final_trials=4)
 """Few trials, of the one way of grasping that suits a post."""
-EXCUSES = (StopReason.LAG, StopReason.STALE_STREAM, StopReason.FORCE)
-"""What may stop the arm where a busy computer hears of it too late."""
+HARDEST = 60.0
+"""Newtons with which what is lowered may meet the bin's floor; a setpoint that stays ahead of the arm makes 80 of it."""
 HIGH = 0.06
 """Of the hand's frame above the table, metres: grasps that keep the fingertips off it come first, where there are any."""
 
@@ -107,18 +106,14 @@ def execute(lab: Lab, out: Path, *more: str) -> subprocess.CompletedProcess:
 
 
 def test_post_is_seen_picked_and_put_into_the_bin(tmp_path: Path) -> None:
-    """Within three tries: a busy computer makes the arm's states late, which stops it, and that must be told each time."""
     for package in ("rtde_control", "serial", "pyrealsense2"):
         pytest.importorskip(package)
-    for attempt in range(3):
-        with open_lab(tmp_path / f"lab_{attempt}") as lab:
-            if pick(lab):
-                return
-    pytest.fail("not in three tries")
+    with open_lab(tmp_path / "lab") as lab:
+        pick(lab)
 
 
-def pick(lab: Lab) -> bool:
-    """Whether the command says that the post is in the bin; then it is there, and the log tells how. Else it says what went wrong."""
+def pick(lab: Lab) -> None:
+    """From the picture to the bin: what the command says, where the post is then, and what the log tells."""
     view = dict(np.load(lab.folder / "view.npz"))
     out = lab.folder / "out"
     reconstruct_and_search(view, out)
@@ -127,12 +122,8 @@ def pick(lab: Lab) -> bool:
     done = execute(lab, out, "--yes-move-the-robot")
     end = lab.ask()
     assert start["motions"] == 0
-    told = done.stdout.partition("THE ARM WILL MOVE")[2]
-    if done.returncode == 1:
-        assert "it lies in the bin" not in told
-        assert any(excuse.value in told for excuse in EXCUSES), done.stdout + done.stderr
-        return False
     assert done.returncode == 0, done.stdout + done.stderr
+    assert "it lies in the bin" in done.stdout.partition("THE ARM WILL MOVE")[2]
     assert end["highest"] - start["highest"] > 0.07
     assert start["touches"] == ["table"]
     assert end["touches"] == ["bin"], end
@@ -143,8 +134,8 @@ def pick(lab: Lab) -> bool:
     assert find_phases(records) == [phase.name for phase in Phase]
     assert any(record.kind == "line" and record.entries["way"] == "sent" for record in records)
     assert sum(record.kind == "state" and record.entries.get("setpoint") is not None for record in records) > 500
-    assert TOUCH_FORCE < max(record.entries["force"][2] for record in records if record.kind == "state" and "force" in record.entries) < 80
-    return True
+    pushes = [record.entries["force"][2] for record in records if record.kind == "state" and "force" in record.entries]
+    assert TOUCH_FORCE < max(pushes) < HARDEST
 
 
 def find_phases(records: list[Record]) -> list[str]:

@@ -91,6 +91,65 @@ def test_slow_motion_brakes_in_less_time(speed: float, seconds: float) -> None:
     assert steps.max(initial=0) < speed * CYCLE
 
 
+def feel(bench: Bench, q_touch: float, newtons: float) -> None:
+    """From where the first joint reaches an angle the tool is pushed up; a load of 20 N is there from the start."""
+    arm = bench.controller.arm
+    bench.controller.lies["actual_TCP_force"] = lambda _: (0.0, 0.0, -20.0 + newtons * (arm.q[0] > q_touch), 0.0, 0.0, 0.0)
+
+
+@on_linux
+def test_touch_ends_a_motion_where_the_arm_stands_however_busy_the_program_is(bench: Bench) -> None:
+    trajectory = plan_motion()
+    where = trajectory.positions[0, 0] + 0.07
+    feel(bench, where, 20.0)
+    assert not bench.driver.follow(trajectory, until=lambda: time.sleep(0.3) is not None, touch=15.0)
+    lookahead = 0.1 * float(abs(trajectory.velocities[:, 0]).max())
+    assert where - 0.002 < bench.driver.joint_positions()[0] < where + 0.5 * lookahead, "setpoints led the arm by more than that"
+
+
+@on_linux
+def test_a_push_that_is_there_from_the_start_or_too_weak_is_no_touch(bench: Bench) -> None:
+    trajectory = plan_motion()
+    feel(bench, trajectory.positions[0, 0] + 0.07, 10.0)
+    assert bench.driver.follow(trajectory, touch=15.0)
+
+
+@pytest.mark.parametrize("speed", [0.05, 0.5, 3.0])
+def test_turning_back_goes_no_farther_than_a_setpoint_may(speed: float) -> None:
+    line = np.arange(500)[:, None] * np.full(6, speed * CYCLE)
+    motion = PathMotion(Follow(1, line, touch=10.0), braking_seconds=0.3)
+    setpoints = [motion.next() for _ in range(100)]
+    q = setpoints[-1] - 0.1 * speed
+    motion.turn_back(q, largest_step=0.0256)
+    end = motion.next()
+    assert motion.over
+    assert abs(end - setpoints[-1]).max() <= 0.0256 + 1e-9
+    np.testing.assert_allclose(end, np.maximum(q, setpoints[-1] - 0.0256), atol=speed * CYCLE)
+
+
+@on_linux
+@pytest.mark.parametrize("patience", [0.0, 2.0])
+def test_patient_stand_in_waits_for_the_next_setpoint(patience: float) -> None:
+    pytest.importorskip("rtde_control")
+    with open_bench(patience=patience) as bench:
+        bench.driver = UR5(settings_for(bench.stand_in.address))
+        process, clock = bench.driver.servo_process_id, []
+
+        def pause() -> bool:
+            if not clock and bench.driver.joint_positions()[0] > plan_motion().positions[0, 0] + 0.03:
+                os.kill(process, signal.SIGSTOP)
+                time.sleep(0.05)
+                clock.append(bench.controller.timestamp)
+                time.sleep(0.3)
+                clock.append(bench.controller.timestamp)
+                os.kill(process, signal.SIGCONT)
+            return False
+
+        assert bench.driver.follow(plan_motion(), pause)
+        cycles = round((clock[1] - clock[0]) / CYCLE)
+    assert cycles == 0 if patience else cycles > 5
+
+
 @on_linux
 def test_controllers_own_motions_arrive(bench: Bench) -> None:
     q_start = bench.driver.joint_positions()
