@@ -9,6 +9,7 @@ Exit codes: 0 the thing asked for was done; 1 it was not; 2 bad input, with one 
 """
 
 import argparse
+import errno
 import importlib
 import logging
 import sys
@@ -39,6 +40,8 @@ COMMANDS = {
 }
 
 _EXIT_FAILED, _EXIT_BAD_INPUT, _EXIT_INTERRUPTED = 1, 2, 130
+_CANNOT_WRITE = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM)
+"""What a full, read-only or foreign disk answers; any other `OSError` is a mistake of ours."""
 
 
 class OneLineParser(argparse.ArgumentParser):
@@ -60,6 +63,10 @@ def main(argv: Sequence[str] | None = None) -> int:
         return _complain(arguments.command, error, _EXIT_BAD_INPUT)
     except MissingDependencyError as error:
         return _complain(arguments.command, error, _EXIT_FAILED)
+    except OSError as error:
+        if error.errno not in _CANNOT_WRITE:
+            raise
+        return _complain(arguments.command, f"{error.filename or 'a file'}: {error.strerror}", _EXIT_FAILED)
     except KeyboardInterrupt:
         return _complain(arguments.command, "interrupted", _EXIT_INTERRUPTED)
 

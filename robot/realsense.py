@@ -17,13 +17,13 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-import cv2
 import numpy as np
 import torch
 from jaxtyping import Bool, Float, UInt8
 
 from invgraphics.camera import Camera
 from invgraphics.datasets.checks import parse_depth, parse_intrinsics
+from invgraphics.datasets.files import write_image
 from invgraphics.errors import InputError, MissingDependencyError
 from invgraphics.geometry.mesh import linear_from_srgb
 from invgraphics.observation import Observation
@@ -107,8 +107,8 @@ class CapturedFrame:
         height, width = self.counts.shape
         counts = np.round(self.counts)
         folder.mkdir(parents=True, exist_ok=True)
-        cv2.imwrite(str(folder / "rgb.png"), self.rgb[..., ::-1])
-        cv2.imwrite(str(folder / "depth.png"), np.where(counts <= _MOST_COUNTS, counts, 0).astype(np.uint16))
+        write_image(folder / "rgb.png", self.rgb)
+        write_image(folder / "depth.png", np.where(counts <= _MOST_COUNTS, counts, 0).astype(np.uint16))
         description = {"K": self.K.tolist(), "width": width, "height": height, "depth_scale_m": self.unit}
         origin = {"camera_serial": self.serial, "camera_model": self.model, "time_s": self.time}
         pose = {} if T_world_camera is None else {"T_world_camera": T_world_camera.tolist()}

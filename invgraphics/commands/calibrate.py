@@ -5,13 +5,12 @@ import json
 from itertools import count
 from pathlib import Path
 
-import cv2
 import numpy as np
 from rich.console import Console
 from rich.table import Table
 
 from invgraphics.commands.camera_arguments import add_arm_arguments, add_camera_arguments, read_flange_pose, take_picture
-from invgraphics.datasets.files import read_json
+from invgraphics.datasets.files import read_json, write_image
 from invgraphics.errors import InputError
 from robot.calibration import Calibration, CalibrationMode, calibrate_folder, load_board, load_calibration, read_poses
 from robot.calibration_board import Board, detect_board, draw_board
@@ -94,7 +93,7 @@ def _write_picture(folder: Path, frame: CapturedFrame, board: Board, T_base_flan
     folder.mkdir(parents=True, exist_ok=True)
     rows = read_poses(folder) if (folder / "poses.json").is_file() else []
     name = next(name for k in count(len(rows)) if not (folder / (name := f"{k:02d}.png")).exists())
-    cv2.imwrite(str(folder / name), frame.rgb[..., ::-1])
+    write_image(folder / name, frame.rgb)
     path.write_text(json.dumps(camera, indent=1) + "\n")
     content = {"columns": board.columns, "rows": board.rows, "square_m": board.square_m, "marker_m": board.marker_m}
     (folder / "board.json").write_text(json.dumps(content) + "\n")

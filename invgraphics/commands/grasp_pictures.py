@@ -11,6 +11,7 @@ from jaxtyping import Float
 
 from grasp_sim.hands import Hand
 from invgraphics.camera import Camera
+from invgraphics.datasets.files import write_image
 from invgraphics.grasp import Grasp
 from invgraphics.report.images import Image, colour_of, composite
 from invgraphics.scene import Scene
@@ -47,7 +48,7 @@ def draw_grasps(image: Image, camera: Camera, grasps: Sequence[Grasp], hand: Han
 
 def save_picture(image: Image, path: Path) -> None:
     """Writes it as a PNG."""
-    cv2.imwrite(str(path), np.ascontiguousarray(image[..., ::-1]))
+    write_image(path, image)
 
 
 def _draw_hand(image: Image, camera: Camera, grasp: Grasp, hand: Hand, label: str, best: bool) -> None:

@@ -9,6 +9,7 @@ from rich.console import Console
 
 from invgraphics.commands.prompting import add_prompt_arguments, parse_prompts, segment_frame
 from invgraphics.datasets import find_masks_without_depth, load_frame
+from invgraphics.datasets.files import write_image
 from invgraphics.errors import InputError
 from invgraphics.geometry.mesh import srgb_from_linear
 from invgraphics.observation import Observation
@@ -56,9 +57,9 @@ def _write(observation: Observation, out: Path) -> None:
     (out / "masks").mkdir()
     for index, mask in enumerate(masks):
         ids[mask] = index + 1
-        cv2.imwrite(str(out / "masks" / f"object_{index:02d}.png"), 255 * mask.astype(np.uint8))
-    cv2.imwrite(str(out / "mask.png"), ids)
-    cv2.imwrite(str(out / "overlay.png"), draw_masks(observation))
+        write_image(out / "masks" / f"object_{index:02d}.png", 255 * mask.astype(np.uint8))
+    write_image(out / "mask.png", ids)
+    write_image(out / "overlay.png", draw_masks(observation)[..., ::-1])
 
 
 def draw_masks(observation: Observation) -> np.ndarray:

@@ -127,6 +127,17 @@ def load_array(path: Path) -> np.ndarray:
         raise InputError(f"{path} is not a NumPy array file: {error}") from error
 
 
+def write_image(path: Path, pixels: np.ndarray) -> None:
+    """Writes grey (h, w) or RGB (h, w, 3) pixels, uint8, uint16 or (.hdr) float32, in the format of the path's suffix.
+
+    Raises `OSError` where the disk does not take them.
+    """
+    if pixels.dtype not in (np.uint8, np.uint16, np.float32):
+        raise ValueError(f"{path.name}: pixels of {pixels.dtype} would not come back as they are")
+    _, content = cv2.imencode(path.suffix, np.ascontiguousarray(pixels[..., ::-1] if pixels.ndim == 3 else pixels))
+    path.write_bytes(content.tobytes())
+
+
 def _decode(path: Path) -> np.ndarray:
     """Pixels as stored (BGR order, no change of depth, orientation tags ignored)."""
     content = read_bytes(path)

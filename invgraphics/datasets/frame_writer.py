@@ -3,9 +3,9 @@
 import json
 from pathlib import Path
 
-import cv2
 import numpy as np
 
+from invgraphics.datasets.files import write_image
 from invgraphics.geometry.mesh import srgb_from_linear
 from invgraphics.observation import Observation
 
@@ -30,11 +30,11 @@ def write_frame_folder(observation: Observation, folder: Path, *, with_pose: boo
     colour = np.round(255 * srgb_from_linear(observation.colour).cpu().numpy()).astype(np.uint8)
     depth = (observation.depth * observation.valid).cpu().double().numpy()
     scale = max(_FINEST_M, float(depth.max(initial=0.0)) / _STEPS)
-    cv2.imwrite(str(folder / "rgb.png"), colour[..., ::-1])
-    cv2.imwrite(str(folder / "depth.png"), np.round(depth / scale).astype(np.uint16))
+    write_image(folder / "rgb.png", colour)
+    write_image(folder / "depth.png", np.round(depth / scale).astype(np.uint16))
     if len(observation.masks):
         numbers = np.arange(1, len(observation.masks) + 1, dtype=np.uint16)[:, None, None]
-        cv2.imwrite(str(folder / "mask.png"), (observation.masks.cpu().numpy() * numbers).max(0))
+        write_image(folder / "mask.png", (observation.masks.cpu().numpy() * numbers).max(0))
     description = {
         "K": camera.K.tolist(),
         "width": camera.width,

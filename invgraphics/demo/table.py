@@ -4,7 +4,6 @@ import json
 from dataclasses import dataclass
 from pathlib import Path
 
-import cv2
 import numpy as np
 import torch
 from jaxtyping import Bool, Float, Int, UInt8, UInt16
@@ -13,6 +12,7 @@ from scipy.spatial.transform import Rotation
 from grasp_sim.records import DEFAULT_FRICTION, Lighting
 from grasp_sim.world import World
 from invgraphics.camera import Camera
+from invgraphics.datasets.files import write_image
 from invgraphics.demo.sensor import StereoNoise, add_colour_noise, add_depth_noise
 from invgraphics.demo.toys import Toy
 from invgraphics.geometry.mesh import Mesh
@@ -99,8 +99,8 @@ def write_frame(photograph: Photograph, folder: Path, boxes: bool = True) -> Non
     """As a frame folder, with boxes if wanted: what a user would bring."""
     folder.mkdir(parents=True)
     camera = photograph.camera
-    cv2.imwrite(str(folder / "rgb.png"), photograph.colour[..., ::-1])
-    cv2.imwrite(str(folder / "depth.png"), photograph.depth)
+    write_image(folder / "rgb.png", photograph.colour)
+    write_image(folder / "depth.png", photograph.depth)
     description = {"K": camera.K.tolist(), "width": camera.width, "height": camera.height, "depth_scale_m": photograph.depth_unit}
     (folder / "camera.json").write_text(json.dumps(description, indent=1) + "\n")
     if boxes:

@@ -10,6 +10,7 @@ from jaxtyping import UInt8
 
 from grasp_sim.world import World
 from invgraphics.camera import Camera
+from invgraphics.datasets.files import write_image
 from invgraphics.demo.cell import make_twins
 from invgraphics.demo.film import Film, save_film, scale_camera
 from invgraphics.demo.recorder import MotionRecorder
@@ -108,7 +109,7 @@ def look_at(plan: ExecutionPlan) -> Camera:
 
 def save_rehearsal(rehearsal: Rehearsal, folder: Path) -> None:
     """Writes `filmstrip.png`, a picture of every phase, `rehearsal.webp`, the film, and `trajectory.json`, which the viewer plays."""
-    cv2.imwrite(str(folder / "filmstrip.png"), build_filmstrip(rehearsal.phases)[..., ::-1])
+    write_image(folder / "filmstrip.png", build_filmstrip(rehearsal.phases))
     save_film(rehearsal.film, _SHOWN_SECONDS, folder / "rehearsal.webp")
     if rehearsal.motion is not None:
         save_motion(rehearsal.motion, folder)

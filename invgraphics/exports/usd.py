@@ -7,13 +7,13 @@ collide; `/World/SupportPlane`, `/World/Lights`, `/World/Camera`, `/World/Physic
 from pathlib import Path
 from types import ModuleType
 
-import cv2
 import numpy as np
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
 from invgraphics.camera import Camera
+from invgraphics.datasets.files import write_image
 from invgraphics.errors import MissingDependencyError
 from invgraphics.exports.bodies import GRAVITY, PLANE_HALF_SIZE, RigidBody, SimulatedScene, quaternion_wxyz
 from invgraphics.geometry.mesh import Mesh
@@ -244,7 +244,7 @@ class _StageWriter:
         name = f"{_TEXTURES}/{path.rsplit('/', 1)[1]}.hdr"
         (self.folder / _TEXTURES).mkdir(exist_ok=True)
         radiance = draw_sky(light.sh.detach().cpu(), _SKY_HEIGHT).numpy()
-        cv2.imwrite(str(self.folder / name), np.ascontiguousarray(radiance[..., ::-1], np.float32))
+        write_image(self.folder / name, radiance.astype(np.float32))
         dome = self.pxr.UsdLux.DomeLight.Define(self.stage, path)
         dome.CreateTextureFileAttr(f"./{name}")
         dome.CreateTextureFormatAttr(self.pxr.UsdLux.Tokens.latlong)

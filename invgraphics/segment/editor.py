@@ -10,6 +10,7 @@ import torch
 from jaxtyping import Bool
 from torch import Tensor
 
+from invgraphics.datasets.files import write_image
 from invgraphics.errors import InputError
 from invgraphics.observation import Observation
 from invgraphics.segment.clicks import Prompt, PromptSegmenter
@@ -124,7 +125,7 @@ class MaskEditor:
         ids = np.zeros(tuple(self.observation.depth.shape), np.uint8)
         for number, mask in enumerate(self.result().masks.cpu().numpy(), start=1):
             ids[mask] = number
-        cv2.imwrite(str(path), ids)
+        write_image(path, ids)
 
     def _blank(self, mask: Bool[Tensor, "h w"]) -> DrawnObject:
         nothing = torch.zeros_like(mask)

@@ -8,6 +8,7 @@ import numpy as np
 from jaxtyping import Float, UInt8
 from scipy.spatial.transform import Rotation
 
+from invgraphics.datasets.files import write_image
 from robot.calibration import CalibrationMode
 from robot.calibration_board import Board, list_rectangles
 
@@ -62,7 +63,7 @@ def write_rehearsal(
         T_camera_board = _look(board, generator)
         image, _ = render_board(board, K, size, T_camera_board)
         noisy = np.clip(np.round(image + noise * generator.standard_normal(image.shape)), 0, 255).astype(np.uint8)
-        cv2.imwrite(str(folder / f"{number:02d}.png"), noisy)
+        write_image(folder / f"{number:02d}.png", noisy)
         T_base_flange = _flange_pose(mode, T_camera, T_board, T_camera_board)
         T_base_flange[:3, 3] += 1e-3 * arm_noise_mm * generator.standard_normal(3)
         rows.append({"image": f"{number:02d}.png", "T_base_flange": T_base_flange.tolist()})

@@ -1,6 +1,7 @@
 """The command line: what it prints, writes and returns, and that it loads no more than it needs."""
 
 import argparse
+import errno
 import io
 import json
 import subprocess
@@ -42,17 +43,9 @@ def test_version(capsys: pytest.CaptureFixture[str]) -> None:
     assert capsys.readouterr().out == f"invgraphics {invgraphics.__version__}\n"
 
 
-@pytest.mark.parametrize(
-    ("error", "code"),
-    [
-        (InputError("two\nlines  of it"), 2),
-        (MissingDependencyError("two\nlines  of it"), 1),
-        (KeyboardInterrupt(), 130),
-    ],
-)
-def test_errors_become_one_line_and_an_exit_code(
-    error: BaseException, code: int, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
+def fail_with(error: BaseException, monkeypatch: pytest.MonkeyPatch) -> int:
+    """The exit code of a command that raises."""
+
     def add_arguments(parser: argparse.ArgumentParser) -> None:
         parser.add_argument("--x", type=int)
 
@@ -63,9 +56,30 @@ def test_errors_become_one_line_and_an_exit_code(
     command = ModuleType("command")
     command.add_arguments, command.run = add_arguments, run
     monkeypatch.setitem(sys.modules, "invgraphics.commands.reconstruct", command)
-    assert main(["reconstruct", "--x", "3"]) == code
-    text = capsys.readouterr().err
-    assert text == f"invgraphics reconstruct: {'interrupted' if code == 130 else 'two lines of it'}\n"
+    return main(["reconstruct", "--x", "3"])
+
+
+@pytest.mark.parametrize(
+    ("error", "code", "line"),
+    [
+        (InputError("two\nlines  of it"), 2, "two lines of it"),
+        (MissingDependencyError("two\nlines  of it"), 1, "two lines of it"),
+        (OSError(errno.ENOSPC, "No space left on device", "/out/mask.png"), 1, "/out/mask.png: No space left on device"),
+        (OSError(errno.ENOSPC, "No space left on device"), 1, "a file: No space left on device"),
+        (KeyboardInterrupt(), 130, "interrupted"),
+    ],
+)
+def test_errors_become_one_line_and_an_exit_code(
+    error: BaseException, code: int, line: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert fail_with(error, monkeypatch) == code
+    assert capsys.readouterr().err == f"invgraphics reconstruct: {line}\n"
+
+
+@pytest.mark.parametrize("error", [OSError("no number"), ConnectionResetError(errno.ECONNRESET, "reset"), ValueError("ours")])
+def test_other_errors_are_ours_and_keep_their_traceback(error: Exception, monkeypatch: pytest.MonkeyPatch) -> None:
+    with pytest.raises(type(error)):
+        fail_with(error, monkeypatch)
 
 
 SCENE = Tabletop(balls=((0.0, 0.08, 0.03), (-0.02, -0.02, 0.05)))
