@@ -13,10 +13,9 @@ $(VENV)/installed: pyproject.toml constraints.txt
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev]'
 	touch $@
 
-# The robot's tests run in real time and have the machine to themselves.
 test: install
-	$(BIN)/python -m pytest -n 2 --dist loadfile --ignore tests/robot
-	$(BIN)/python -m pytest tests/robot
+	$(BIN)/python -m pytest -n 2 --dist loadfile -m "not realtime"
+	$(BIN)/python -m pytest tests/robot -m realtime
 
 demo: install
 	$(BIN)/invgraphics demo --out demo_out --overwrite

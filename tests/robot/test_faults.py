@@ -8,7 +8,7 @@ import pytest
 
 from tests.benchmarks.arm_faults import ARM_FAULTS, ArmFault, ArmOutcome, TooBusyError, run_fault
 
-pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="ur-rtde and loopback addresses besides 127.0.0.1")
+pytestmark = [pytest.mark.realtime, pytest.mark.skipif(sys.platform != "linux", reason="ur-rtde and loopback addresses besides 127.0.0.1")]
 
 AT_ONCE = 3
 """Faults that are tried side by side: most of the time a driver waits."""

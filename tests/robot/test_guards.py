@@ -17,6 +17,8 @@ from robot.kinematics import UR5_LIMITS, forward_kinematics, link_transforms
 from robot.stops import MotionStoppedError, StopReason
 from robot.trajectory import Trajectory, time_path
 
+pytestmark = pytest.mark.realtime
+
 SPEED = SpeedLimits(joint_share=0.1, tool=0.25)
 Q = np.array([np.pi, -1.9, 1.9, -np.pi / 2, -np.pi / 2, 0.0])
 ROOM = Workspace(np.array([-1.0, -1.0, -0.5]), np.array([1.0, 1.0, 1.5]))

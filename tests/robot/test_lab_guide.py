@@ -19,6 +19,8 @@ from robot.standins.ur import URStandIn
 from robot.standins.ur_arm import ArmModel
 from robot.standins.ur_controller import Controller
 
+pytestmark = pytest.mark.realtime
+
 ROOT = Path(__file__).parents[2]
 GUIDE = (ROOT / "docs" / "lab.md").read_text()
 BLOCKS = re.findall(r"^```(console|python)\n(.*?)^```", GUIDE, flags=re.DOTALL | re.MULTILINE)

@@ -18,6 +18,8 @@ from robot.standins.mia import TICK, MiaFault, MiaStandIn
 from robot.standins.mia_motors import BlockableMotors, Drive
 from robot.stops import MotionStoppedError, StopReason
 
+pytestmark = pytest.mark.realtime
+
 LINK = LinkLimits(keep_alive_seconds=0.2, answer_seconds=0.8, stream_seconds=0.4, acknowledge_seconds=0.4)
 SETTINGS = MiaSettings(percent=99, link=LINK)
 CLOSED = {"j_mrl_fle": 1.2, "j_thumb_fle": 0.9, "j_index_fle": 1.2}

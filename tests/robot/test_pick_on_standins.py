@@ -30,7 +30,7 @@ from robot.realsense import RealSenseCamera, RealSenseSettings
 from robot.standins.camera import CameraStandIn
 from tests.robot.lab import BIN, POST
 
-pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="ur-rtde and loopback addresses besides 127.0.0.1")
+pytestmark = [pytest.mark.realtime, pytest.mark.skipif(sys.platform != "linux", reason="ur-rtde and loopback addresses besides 127.0.0.1")]
 QUICK = SearchSettings(batch=6, batches=2, finalists=2, final_trials=4)
 """Few trials, of the one way of grasping that suits a post."""
 HARDEST = 60.0

@@ -24,6 +24,8 @@ except MissingDependencyError as missing:
 from robot.lens import build_rays, build_undistortion
 from robot.standins.camera import CameraFault, CameraStandIn, Lens
 
+pytestmark = pytest.mark.realtime
+
 HEIGHT, WIDTH = 90, 120
 K = np.array([[110.0, 0.0, 60.3], [0.0, 111.0, 44.2], [0.0, 0.0, 1.0]])
 SETTINGS = RealSenseSettings(width=WIDTH, height=HEIGHT, rate=60, frames=3, settling_frames=1, timeout=0.5)

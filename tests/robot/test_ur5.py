@@ -27,6 +27,8 @@ from robot.ur_pose import matrix_to_pose, pose_to_matrix
 from robot.ur_states import RuntimeState
 from tests.benchmarks.arm_faults import PAYLOAD, SPEED, Bench, open_bench, plan_motion, settings_for, wait_for_motion
 
+pytestmark = pytest.mark.realtime
+
 on_linux = pytest.mark.skipif(sys.platform != "linux", reason="ur-rtde and loopback addresses besides 127.0.0.1")
 FOLLOWING_ERROR = 0.004
 """Radians between path and arm; the servo smooths over 0.1 s, which shifts the arm in time more than off its path."""
