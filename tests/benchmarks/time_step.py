@@ -1,4 +1,4 @@
-"""What PyBullet's time step and solver iterations do to the outcome of grasp trials, against steps a quarter as long as the default.
+"""What time step, solver iterations and engine do to grasp trials, against steps of PyBullet a quarter as long as its default.
 
     python -m tests.benchmarks.time_step shared/data/tabletop_dev/models --unit mm
 
@@ -8,7 +8,8 @@ setting: trials that succeed, trials that succeed only there, only in the refere
 
 import argparse
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -16,6 +17,7 @@ import numpy as np
 from grasp_sim.benchmark import load_models
 from grasp_sim.candidates import find_candidates
 from grasp_sim.clutter import Model, Protocol, set_table
+from grasp_sim.engines import TrialWorld, make_world
 from grasp_sim.hands import Hand, load_hand
 from grasp_sim.pool import TrialPool
 from grasp_sim.solids import PlacedSolid
@@ -25,8 +27,13 @@ from invgraphics.commands.benchmarks.common import UNITS
 from invgraphics.grasp import Grasp
 from tests.benchmarks.tables import format_table
 
-SETTINGS = ((1920, 300), (240, 150), (240, 500), (480, 50), (480, 100), (480, 200), (960, 100))
-"""Steps a second and solver iterations; the first is the reference."""
+_PYBULLET = ((1920, 300), (240, 150), (240, 500), (480, 50), (480, 100), (480, 200), (960, 100))
+"""Steps a second and solver iterations."""
+SETTINGS: dict[str, Callable[[], TrialWorld]] = {
+    **{f"PyBullet, 1/{rate} s, {count}": partial(World, time_step=1 / rate, solver_iterations=count) for rate, count in _PYBULLET},
+    "MuJoCo, as it comes": partial(make_world, "mujoco"),
+}
+"""Worlds by their names in the table; the first is the reference."""
 _HANDS = ("parallel_jaw", "mia_right")
 _LARGEST = 0.15
 """Metres: longer models are left out."""
@@ -46,32 +53,32 @@ def draw_trials(objects: Sequence[PlacedSolid], hand: Hand, seed: int) -> list[t
 
 
 def try_all(
-    objects: Sequence[PlacedSolid], hand: Hand, trials: Sequence[tuple[Grasp, Physics]], rate: int, iterations: int
+    objects: Sequence[PlacedSolid], hand: Hand, trials: Sequence[tuple[Grasp, Physics]], make: Callable[[], TrialWorld]
 ) -> tuple[np.ndarray, float]:
-    """Which trials succeed at `rate` steps a second, and the processor seconds that they took."""
+    """Which trials succeed in such a world, and the processor seconds that they took."""
     start = time.process_time()
-    with TrialBench(objects, hand, world=World(time_step=1 / rate, solver_iterations=iterations)) as bench:
+    with TrialBench(objects, hand, world=make()) as bench:
         succeeded = np.array([bench.run(grasp, physics) is GraspOutcome.SUCCESS for grasp, physics in trials])
     return succeeded, time.process_time() - start
 
 
 def measure(models: Sequence[Model], tables: int, seed: int) -> list[list[str | int]]:
     """The rows of the table."""
-    tried: dict[tuple[str, int, int], list[tuple[np.ndarray, float]]] = {}
+    tried: dict[tuple[str, str], list[tuple[np.ndarray, float]]] = {}
     for number in range(tables):
         with World() as world:
             objects = push_apart(set_table(world, models, Protocol.PILE, _OBJECTS, np.random.default_rng([seed, number])).placed())
         for name in _HANDS:
             hand = load_hand(name)
             trials = draw_trials(objects, hand, number)
-            for rate, iterations in SETTINGS:
-                tried.setdefault((name, rate, iterations), []).append(try_all(objects, hand, trials, rate, iterations))
+            for setting, make in SETTINGS.items():
+                tried.setdefault((name, setting), []).append(try_all(objects, hand, trials, make))
     rows: list[list[str | int]] = []
-    for (name, rate, iterations), results in tried.items():
+    for (name, setting), results in tried.items():
         here = np.concatenate([succeeded for succeeded, _ in results])
-        there = np.concatenate([succeeded for succeeded, _ in tried[(name, *SETTINGS[0])]])
+        there = np.concatenate([succeeded for succeeded, _ in tried[(name, next(iter(SETTINGS)))]])
         counts = [int(here.sum()), int((here & ~there).sum()), int((there & ~here).sum())]
-        rows.append([f"{name}, 1/{rate} s, {iterations}", len(here), *counts, round(sum(seconds for _, seconds in results))])
+        rows.append([f"{name}, {setting}", len(here), *counts, round(sum(seconds for _, seconds in results))])
     return rows
 
 
@@ -85,7 +92,7 @@ def main() -> None:
     arguments = parser.parse_args()
     with TrialPool() as pool:
         models, _ = load_models(arguments.objects, UNITS[arguments.unit], _LARGEST, pool)
-    header = ["hand, time step, iterations", "trials", "succeed", "only here", "only in the reference", "s"]
+    header = ["hand, engine, time step, iterations", "trials", "succeed", "only here", "only in the reference", "s"]
     print(format_table(header, measure(models, arguments.tables, arguments.seed)))
 
 
