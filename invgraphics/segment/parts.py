@@ -1,4 +1,6 @@
-"""Mending what depth steps have cut: the inside of a cup or bowl, and its outside below the near rim."""
+"""Mending what was cut: by depth steps the inside of a cup from its outside, by the plane's noise the bowl of a spoon from its handle."""
+
+from collections.abc import Callable
 
 import cv2
 import numpy as np
@@ -13,6 +15,9 @@ _HEIGHT_TOLERANCE, _HEIGHT_TOLERANCE_M = 0.05, 0.004
 _SOLIDITY = 0.83
 _RIM_SHARE, _SMALLEST_SAGITTA = 0.7, 0.2
 _MIN_PIXELS = 100
+_LARGEST_GAP_M = 0.05
+_LEAST_ELONGATION, _LEAST_SHARE_OF_ELONGATION = 5.0, 0.8
+"""Two parts in one line are so much longer than wide, and not much less than the longer one is by itself."""
 _LARGEST_CLOUD = 3000
 
 
@@ -31,13 +36,61 @@ def merge_rims(labels: np.ndarray, world: np.ndarray, eye: np.ndarray) -> np.nda
     Returns:
         (h, w) int32: labels, 0 for no part; not consecutive.
     """
+    return _merge(labels, lambda a, b: _is_one_rim(labels == a, labels == b, world, eye))
+
+
+def merge_lines(labels: np.ndarray, together: np.ndarray, world: np.ndarray) -> np.ndarray:
+    """Joins parts that lie in one line, and between which something rises too little from the plane to be told from it.
+
+    Args:
+        labels: (h, w) int32, 0 for no part.
+        together: (h, w) int32, labels of what hangs together where that counts, too.
+        world: (h, w, 3) points in the world frame (z up from the plane), metres.
+
+    Returns:
+        (h, w) int32: labels, 0 for no part; not consecutive.
+    """
+
+    def is_one_line(a: int, b: int) -> bool:
+        first, second = labels == a, labels == b
+        return _hang_together(together[first], together[second]) and _is_one_line(world[first], world[second])
+
+    return _merge(labels, is_one_line)
+
+
+def _merge(labels: np.ndarray, belongs: Callable[[int, int], bool]) -> np.ndarray:
+    """(h, w) int32: labels of parts, those of a pair that `belongs` together made one; 0 stays, what is tiny is not asked about."""
     sizes = np.bincount(labels.reshape(-1))
     parts = [k for k in range(1, len(sizes)) if sizes[k] >= _MIN_PIXELS]
-    pairs = [(a, b) for i, a in enumerate(parts) for b in parts[i + 1 :] if _is_one_rim(labels == a, labels == b, world, eye)]
+    pairs = [(a, b) for i, a in enumerate(parts) for b in parts[i + 1 :] if belongs(a, b)]
     rows, columns = np.array(pairs, np.int64).reshape(-1, 2).T
     graph = coo_array((np.ones(len(rows)), (rows, columns)), shape=(len(sizes), len(sizes)))
     merged = connected_components(graph, directed=False)[1] + 1
     return np.where(labels > 0, merged[labels], 0).astype(np.int32)
+
+
+def _hang_together(first: np.ndarray, second: np.ndarray) -> bool:
+    """Whether most pixels of two parts have the same label."""
+    return bool(np.bincount(first).argmax() == np.bincount(second).argmax())
+
+
+def _is_one_line(first: np.ndarray, second: np.ndarray) -> bool:
+    """Whether two parts (n, 3) come near each other and are together a long thin thing, seen from above."""
+    nearest = cKDTree(_thin_out(first)).query(_thin_out(second))[0].min()
+    if nearest > _LARGEST_GAP_M:
+        return False
+    joint = _measure_elongation(np.concatenate([first, second]))
+    return joint > max(_LEAST_ELONGATION, _LEAST_SHARE_OF_ELONGATION * max(_measure_elongation(first), _measure_elongation(second)))
+
+
+def _measure_elongation(points: np.ndarray) -> float:
+    """Length to width of points seen from above, by their spread along the principal axes."""
+    least, largest = np.linalg.eigvalsh(np.cov(points[:, :2].T))
+    return float(np.sqrt(largest / max(least, 1e-12)))
+
+
+def _thin_out(points: np.ndarray) -> np.ndarray:
+    return points[:: len(points) // _LARGEST_CLOUD + 1]
 
 
 def _is_one_rim(a: np.ndarray, b: np.ndarray, world: np.ndarray, eye: np.ndarray) -> bool:
@@ -52,7 +105,7 @@ def _is_one_rim(a: np.ndarray, b: np.ndarray, world: np.ndarray, eye: np.ndarray
         return False
     if not _is_hollow(max(first, second, key=lambda points: np.linalg.norm(points[:, :2].mean(0) - eye)), eye):
         return False
-    distances = cKDTree(first[:: len(first) // _LARGEST_CLOUD + 1]).query(second[:: len(second) // _LARGEST_CLOUD + 1])[0]
+    distances = cKDTree(_thin_out(first)).query(_thin_out(second))[0]
     return np.count_nonzero(distances < _TOUCHING_M) >= _TOUCHING_POINTS
 
 

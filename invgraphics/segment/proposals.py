@@ -12,9 +12,9 @@ from invgraphics.datasets.checks import make_disjoint
 from invgraphics.observation import Observation
 from invgraphics.plane import SupportPlane
 from invgraphics.segment.boxes import segment_boxes
-from invgraphics.segment.parts import merge_rims
+from invgraphics.segment.parts import merge_lines, merge_rims
 from invgraphics.segment.refine import find_boxes
-from invgraphics.segment.surface import LARGEST_STEP, compute_heights, compute_rise, find_rising, invert_depth, label_connected
+from invgraphics.segment.surface import LARGEST_STEP, compute_heights, compute_rise, find_low, find_rising, invert_depth, label_connected
 from invgraphics.transforms import transform_points
 
 _LEAST_KEPT, _LARGEST_GROWTH = 0.6, 6.0
@@ -49,11 +49,13 @@ def propose_masks(observation: Observation, plane: SupportPlane, limits: Proposa
     world = transform_points(plane.T_world_camera, observation.camera.unproject(observation.depth).reshape(-1, 3))
     world = world.reshape(*observation.depth.shape, 3).cpu().numpy()
     inverse_depth = invert_depth(observation)
-    rise = compute_rise(observation, plane)
-    rising = find_rising(rise, compute_heights(observation, plane))
+    rise, heights = compute_rise(observation, plane), compute_heights(observation, plane)
+    rising = find_rising(rise, heights)
     carried = rising & _find_carried(world, plane.inliers.cpu().numpy())
     foreground = cv2.morphologyEx(carried.astype(np.uint8), cv2.MORPH_OPEN, np.ones((3, 3), np.uint8)) > 0
     labels = merge_rims(label_connected(foreground, inverse_depth, LARGEST_STEP), world, plane.T_world_camera[:2, 3].cpu().numpy())
+    low = carried | find_low(rise, heights, observation.valid.cpu().numpy())
+    labels = merge_lines(labels, label_connected(low, inverse_depth, LARGEST_STEP), world)
     areas = np.bincount(labels.reshape(-1))
     parts = [labels == k for k in range(1, len(areas)) if areas[k] >= limits.smallest_area * labels.size]
     parts = [part for part in parts if _rises(world[part], rise[part], limits) and _measure_extent(world[part]) < limits.largest_extent_m]

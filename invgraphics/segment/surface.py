@@ -11,6 +11,8 @@ from invgraphics.plane import SupportPlane
 LARGEST_STEP = 0.012
 """Step in inverse depth (1/m) between neighbouring pixels across which nothing hangs together: 4 mm at 0.6 m, 12 mm at 1 m."""
 _RISE_DEVIATIONS, _RISE_HEIGHT = 2.5, 0.002
+_LOW_DEVIATIONS, _LOW_HEIGHT = 0.7, 0.0005
+_SMOOTHING_PIXELS = 1.5
 
 
 def invert_depth(observation: Observation) -> np.ndarray:
@@ -36,6 +38,17 @@ def compute_rise(observation: Observation, plane: SupportPlane) -> np.ndarray:
 def find_rising(rise: np.ndarray, height: np.ndarray) -> np.ndarray:
     """(h, w) bool: pixels that are above the plane by more than noise explains."""
     return (rise > _RISE_DEVIATIONS) & (height > _RISE_HEIGHT)
+
+
+def find_low(rise: np.ndarray, height: np.ndarray, valid: np.ndarray) -> np.ndarray:
+    """(h, w) bool: pixels that are above the plane at least on an average with their neighbours; some of the bare plane is among them."""
+
+    def smooth(values: np.ndarray) -> np.ndarray:
+        return cv2.GaussianBlur(values.astype(np.float32), (0, 0), _SMOOTHING_PIXELS)
+
+    weight = np.maximum(smooth(valid), 1e-3)
+    mean_rise, mean_height = (smooth(np.where(valid, values, 0.0)) / weight for values in (rise, height))
+    return valid & (mean_rise > _LOW_DEVIATIONS) & (mean_height > _LOW_HEIGHT)
 
 
 def label_connected(mask: np.ndarray, inverse_depth: np.ndarray, largest_step: float, reach: int = 2) -> np.ndarray:
