@@ -54,10 +54,10 @@ def propose_masks(observation: Observation, plane: SupportPlane, limits: Proposa
     carried = rising & _find_carried(world, plane.inliers.cpu().numpy())
     foreground = cv2.morphologyEx(carried.astype(np.uint8), cv2.MORPH_OPEN, np.ones((3, 3), np.uint8)) > 0
     labels = merge_rims(label_connected(foreground, inverse_depth, LARGEST_STEP), world, plane.T_world_camera[:2, 3].cpu().numpy())
+    labels = np.where(np.bincount(labels.reshape(-1))[labels] >= limits.smallest_area * labels.size, labels, 0)
     low = carried | find_low(rise, heights, observation.valid.cpu().numpy())
     labels = merge_lines(labels, label_connected(low, inverse_depth, LARGEST_STEP), world)
-    areas = np.bincount(labels.reshape(-1))
-    parts = [labels == k for k in range(1, len(areas)) if areas[k] >= limits.smallest_area * labels.size]
+    parts = [labels == k for k in np.unique(labels) if k > 0]
     parts = [part for part in parts if _rises(world[part], rise[part], limits) and _measure_extent(world[part]) < limits.largest_extent_m]
     parts = [part for part in parts if _measure_cut_share(part, rising & ~carried, inverse_depth) <= limits.largest_cut_share]
     parts.sort(key=lambda part: np.nonzero(part)[1].mean())

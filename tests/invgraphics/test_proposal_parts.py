@@ -6,7 +6,7 @@ import torch
 import trimesh
 
 from invgraphics.plane import find_support_plane
-from invgraphics.segment import propose_masks
+from invgraphics.segment import ProposalLimits, propose_masks
 from invgraphics.transforms import rigid, so3_exp
 from tests.benchmarks.proposals import Counts, compare
 from tests.optim.views import box, photograph
@@ -15,10 +15,10 @@ BOWL, HANDLE = (-0.045, 0.0), (0.045, 0.0)
 NECK = box((0.06, 0.01, 0.0018))
 
 
-def count(solids: list[trimesh.Trimesh]) -> int:
+def count(solids: list[trimesh.Trimesh], smallest_area: float = ProposalLimits.smallest_area) -> int:
     observation = photograph(solids, noise=5e-4)
     bare = observation.with_masks(torch.zeros(0, *observation.depth.shape, dtype=torch.bool))
-    return len(propose_masks(bare, find_support_plane(bare, torch.Generator().manual_seed(0))))
+    return len(propose_masks(bare, find_support_plane(bare, torch.Generator().manual_seed(0)), ProposalLimits(smallest_area)))
 
 
 def spoon(turn: float, neck: bool = True) -> trimesh.Trimesh:
@@ -31,6 +31,10 @@ def spoon(turn: float, neck: bool = True) -> trimesh.Trimesh:
 @pytest.mark.parametrize("turn", [0.0, 0.8, 1.5])
 def test_a_spoon_with_a_low_neck_is_one_object(turn: float) -> None:
     assert count([spoon(turn)]) == 1
+
+
+def test_what_is_too_small_by_itself_becomes_no_object_in_company() -> None:
+    assert count([spoon(0.0)], smallest_area=0.03) == 0
 
 
 def test_two_things_in_one_line_with_bare_table_between_them_are_two() -> None:
