@@ -39,7 +39,8 @@ _LEAST_JOINT_SPEED, _LEAST_TOOL_SPEED = 0.01, 0.005
 _TOOL_ACCELERATION = 0.25
 """Of a `movel`, m/s^2."""
 _IDLE_LOG_SECONDS = 0.1
-"""Between two states in the log while the arm is told nothing; otherwise every state is in it."""
+"""Between two states in the log while the arm is told nothing; otherwise every state is in it that this
+process has had the time to take."""
 _LEAST_SILENCE = 0.5
 """Seconds for which the servo process never minds hearing nothing of this one."""
 _LOOK_SECONDS = 0.01

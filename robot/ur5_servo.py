@@ -9,6 +9,7 @@ hangs, this process does.
 
 import math
 import os
+import select
 import socket
 import struct
 import sys
@@ -140,6 +141,11 @@ class Teller:
             if not self._left:
                 self._connection.send(message)
 
+    def send_state(self, state: State) -> None:
+        """A state, or nothing where the main program has so many to read that it would have to be waited for."""
+        if select.select([], [self._connection], [], 0.0)[1]:
+            self.send(state)
+
     def say_stopped(self, stopped: Stopped) -> None:
         """The last word; later ones are dropped."""
         with self._lock:
@@ -234,7 +240,7 @@ class Servo:
             self._check(state)
             sent = self._command(state)
             self._last = state
-            self._tell.send(state if sent is None else replace(state, setpoint=tuple(sent.tolist())))
+            self._tell.send_state(state if sent is None else replace(state, setpoint=tuple(sent.tolist())))
             self._finish_motion(state)
             if not self._take_messages():
                 return

@@ -78,9 +78,7 @@ def main() -> None:
     rows = [*_arm_rows(arguments.patient), *_hand_rows(), *_interlock_rows(arguments.patient), *_camera_rows()]
     loads.append(os.getloadavg()[0])
     seconds = (datetime.now(UTC) - started).total_seconds()
-    conditions = (
-        f"One run of {seconds:.0f} s, {started:%Y-%m-%d %H:%M} UTC, load average {loads[0]:.1f} before and {loads[1]:.1f} after"
-    )
+    conditions = f"One run of {seconds:.0f} s, {started:%Y-%m-%d %H:%M} UTC, load average {loads[0]:.1f} before and {loads[1]:.1f} after"
     arguments.out.mkdir(parents=True, exist_ok=True)
     write_json(arguments.out / "faults.json", {**describe_machine(), "conditions": conditions, "rows": [asdict(row) for row in rows]})
     table = build_table(rows)

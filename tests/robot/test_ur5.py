@@ -7,7 +7,9 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import replace
+from multiprocessing import Pipe
 from pathlib import Path
+from threading import Thread
 
 import numpy as np
 import pytest
@@ -22,8 +24,8 @@ from robot.rtde_wire import PacketType, WireError, pack_fields, pack_packet, tak
 from robot.stops import MotionStoppedError, StopReason
 from robot.trajectory import time_path
 from robot.ur5 import UR5
-from robot.ur5_messages import CYCLE, Follow
-from robot.ur5_servo import PathMotion
+from robot.ur5_messages import CYCLE, Done, Follow, State
+from robot.ur5_servo import PathMotion, Teller
 from robot.ur_pose import matrix_to_pose, pose_to_matrix
 from robot.ur_states import RuntimeState
 from tests.benchmarks.arm_faults import PAYLOAD, SPEED, Bench, open_bench, plan_motion, settings_for, wait_for_motion
@@ -178,6 +180,29 @@ def test_controllers_own_motions_arrive(bench: Bench) -> None:
     np.testing.assert_allclose(forward_kinematics(bench.driver.joint_positions()), T_up, atol=0.006)
     flange = forward_kinematics(np.array([moment.q for moment in bench.controller.moments[moments:]]))[:, :2, 3]
     assert abs(flange - T_up[:2, 3]).max() < 0.002, "the flange went straight up"
+
+
+def test_a_main_program_that_reads_nothing_is_not_waited_for() -> None:
+    state = State(0.0, 0.0, (0.0,) * 6, (0.0,) * 6, (0.0,) * 6, (0.0,) * 6, 7, 1, 2, 0.0)
+    ours, theirs = Pipe()
+    teller = Teller(theirs)
+
+    def tell() -> None:
+        for k in range(5000):
+            teller.send_state(replace(state, timestamp=float(k)))
+        teller.send(Done(3, True))
+
+    thread = Thread(target=tell, daemon=True)
+    thread.start()
+    thread.join(20.0)
+    assert not thread.is_alive(), "it waits for a reader"
+    told = []
+    while ours.poll():
+        told.append(ours.recv())
+    assert told[-1] == Done(3, True)
+    times = [message.timestamp for message in told[:-1]]
+    assert 10 < len(times) < 5000
+    assert times == sorted(times)
 
 
 @on_linux
