@@ -122,7 +122,7 @@ def test_speeds_come_back(case, speed):
 def test_joint_speed_is_the_slope_of_the_positions(case):
     motor, counts = case
     least, most = COUNT_LIMITS[motor]
-    counts, step = min(max(counts, least), most - 1) + 0.37, 1e-3
+    counts, step = min(max(counts, least), most - 1) + 0.37, 1e-6
     slope = (radians_from_counts(motor, counts + step) - radians_from_counts(motor, counts)) / step
     assert joint_speed(motor, 40, counts) == pytest.approx(slope * count_rate(40, motor), rel=0.05)
 
